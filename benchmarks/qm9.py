@@ -1,0 +1,155 @@
+"""Ring count on QM9, vanilla against LiDAR: the published table and sweeps. `python benchmarks/qm9.py`.
+
+Every row is kept in `--out`, so that a killed run goes on where it stopped. Writes qm9.md and qm9.png beside this file.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from tqdm.auto import tqdm
+
+from lidar_lightning import UDLM, BankStore, LiDARGuidance, Lookahead
+from lidar_lightning.metrics import molecule_metrics
+from lidar_lightning.rewards import RingCount, score
+from lidar_lightning.samplers.loop import sample
+from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.smiles_io import read_smiles
+
+SAMPLES, STEPS, BATCH, LARGEST = 1024, 32, 256, 1000
+SHOWN = ["valid", "novel_count", "novel", "canonical_novel_count", "unique"]
+SHOWN += ["ring_count", "novel_ring_count", "nfe", "seconds"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row: `n` = 0 is the plain model; `best_of` keeps the best 1,024 of so many times more plain samples."""
+
+    seed: int
+    n: int = 200
+    delta: int = 8
+    ess: float | None = 0.1
+    temperature: float | None = None
+    stop: float = 0.3
+    best_of: float = 1.0
+
+    def label(self) -> str:
+        if not self.n:
+            return "vanilla" if self.best_of == 1 else f"best of {self.best_of:.2f}x"
+        tilt = f"ESS {self.ess:g}" if self.ess is not None else f"lambda {self.temperature:g}"
+        return f"LiDAR n={self.n} delta={self.delta} {tilt} stop={self.stop:g}"
+
+
+def evaluate(setting: Setting, backbone: UDLM, store: BankStore, training: set[str]) -> dict[str, float]:
+    """Metrics of one row. Smaller banks are the first samples of the largest one."""
+    reward, guidance, calls, begin = RingCount(), None, 0, time.perf_counter()
+    if setting.n:
+        bank = Lookahead(setting.delta, LARGEST, batch_size=BATCH).bank(
+            backbone, "molecule", setting.seed, [reward], store
+        )
+        guidance = LiDARGuidance(
+            bank.samples[: setting.n], reward.from_scores(bank.rewards)[: setting.n], backbone.schedule,
+            ess=setting.ess, temperature=setting.temperature, stop=setting.stop, vocab_size=backbone.vocab_size,
+        )  # fmt: skip
+        calls, begin = setting.n * setting.delta, time.perf_counter() - bank.seconds * setting.n / LARGEST
+    drawn = round(SAMPLES * setting.best_of)
+    strings: list[str] = []
+    for start in range(0, drawn, BATCH):
+        seeds = [stream_seed(setting.seed, "molecule", i) for i in range(start, min(start + BATCH, drawn))]
+        strings += backbone.decode(sample(backbone, backbone.solver(STEPS), Generators(seeds), None, guidance).samples)
+    scores = score(reward, strings, ["molecule"] * drawn)
+    kept = scores.argsort(descending=True, stable=True)[:SAMPLES].sort().values.tolist()
+    seconds = time.perf_counter() - begin
+    metrics = molecule_metrics([strings[i] for i in kept], training, scores[kept])
+    return {**metrics, "nfe": (drawn * STEPS + calls) / SAMPLES, "seconds": seconds}
+
+
+def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
+    """The rows of each table. Best-of-N has the network calls of LiDAR at the same n and delta."""
+    base = Setting(seeds[0])
+    equal = 1 + base.n * base.delta / (SAMPLES * STEPS)
+    main = [s for seed in seeds for s in (Setting(seed, n=0), Setting(seed, n=0, best_of=equal), Setting(seed))]
+    tilts = [replace(base, ess=e) for e in (0.02, 0.05, 0.1, 0.2, 0.5)]
+    tilts += [replace(base, ess=None, temperature=value) for value in (0.5, 1.0, 2.0, 5.0)]
+    return {
+        "main": main,
+        "n": [replace(base, n=n) for n in (10, 50, 200, 1000)],
+        "delta": [replace(base, delta=delta) for delta in (4, 8, 16, 32)],
+        "temperature": tilts,
+        "stop": [replace(base, stop=stop) for stop in (0.0, 0.1, 0.3, 0.5, 0.7)],
+    }
+
+
+def main(model: str = "udlm-qm9-small", out: str = "outputs/benchmarks/qm9", seeds: list[int] = [0, 1, 2]) -> None:  # noqa: B006
+    """Evaluates every row and writes the tables and the plot."""
+    backbone = UDLM.from_pretrained(model)
+    folder = Path(out) / backbone.fingerprint()
+    store, training = BankStore(folder / "banks"), set(read_smiles())
+    tables = settings(seeds)
+    rows: dict[Setting, dict[str, float]] = {}
+    for setting in tqdm(list(dict.fromkeys(s for table in tables.values() for s in table)), unit="row"):
+        path = folder / "rows" / f"{'-'.join(str(v) for v in asdict(setting).values())}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(evaluate(setting, backbone, store, training)))
+        rows[setting] = json.loads(path.read_text())
+    write(tables, rows, backbone)
+
+
+def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], backbone: UDLM) -> None:
+    here = Path(__file__).parent
+    text = [f"# Ring count on QM9: {SAMPLES} samples, {STEPS} steps, {backbone.name} ({backbone.fingerprint()})\n"]
+    for name, table in tables.items():
+        frame = pd.DataFrame([{"setting": s.label(), **{k: rows[s][k] for k in SHOWN}} for s in table])
+        grouped = frame.groupby("setting", sort=False)
+        means, spreads = grouped.mean(), grouped.std(correction=0)
+        seeds = len(table) // len(means)
+        text += [f"\n## {name} ({seeds} seed{'s' if seeds > 1 else ''})\n", "| setting | " + " | ".join(SHOWN) + " |"]
+        text += ["|" + "---|" * (len(SHOWN) + 1)]
+        for label in means.index:
+            cells = [number(means[k][label], spreads[k][label] if seeds > 1 else 0.0) for k in SHOWN]
+            text.append(f"| {label} | " + " | ".join(cells) + " |")
+    (here / "qm9.md").write_text("\n".join(text) + "\n")
+    plot(tables, rows, here / "qm9.png")
+    print("\n".join(text))
+
+
+def number(mean: float, spread: float) -> str:
+    """A mean and its standard deviation over seeds, to three digits."""
+    digits = 0 if mean >= 100 else 1 if mean >= 10 else 3
+    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
+
+
+def plot(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], path: Path) -> None:
+    """Novel molecules and validity along each sweep, with the plain model as a dashed line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    axes_of = {"n": "n", "delta": "delta", "temperature": "ess", "stop": "stop"}
+    plain = rows[next(s for s in tables["main"] if not s.n)]
+    figure, axes = plt.subplots(2, len(axes_of), figsize=(13, 5), sharey="row", constrained_layout=True)
+    for column, (name, field) in enumerate(axes_of.items()):
+        points = [s for s in tables[name] if getattr(s, field) is not None]
+        for row, metric in enumerate(("novel_count", "valid")):
+            axis = axes[row][column]
+            axis.plot([getattr(s, field) for s in points], [rows[s][metric] for s in points], "o-", label="LiDAR")
+            axis.axhline(plain[metric], ls="--", c="grey", label="vanilla")
+            axis.set(xlabel={"delta": "lookahead steps", "ess": "target ESS / n"}.get(field, field))
+            axis.set_xscale("linear" if field == "stop" else "log")
+            axis.grid(alpha=0.3)
+        axes[0][0].set_ylabel("novel valid molecules")
+        axes[1][0].set_ylabel("valid fraction")
+    axes[0][0].legend()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    auto_cli(main)

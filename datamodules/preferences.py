@@ -1,0 +1,138 @@
+"""Preference pairs, from a file or straight from scored banks."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lidar_lightning.bank import LookaheadBank
+from lidar_lightning.rewards import Reward
+
+
+class Pairs(Dataset):
+    """Items {"prompt": str, "chosen": sample, "rejected": sample}, samples as strings or as clean tensors."""
+
+    def __init__(self, items: list[dict[str, Any]]):
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        return self.items[item]
+
+
+def read_pairs(path: str | Path) -> list[dict[str, Any]]:
+    """Pairs of a .csv, .jsonl or .parquet file with the columns chosen and rejected, and perhaps prompt.
+
+    Raises:
+        ValueError: if the file is missing or of another kind, a column is, or a row is empty or prefers a sample to
+            itself.
+    """
+    path = Path(path)
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}
+    if not path.is_file() or path.suffix not in readers:
+        raise ValueError(f"no preference file at {path}: give a .csv, .jsonl or .parquet file")
+    try:
+        table = readers[path.suffix](path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read preferences from {path}: {error}") from error
+    missing = {"chosen", "rejected"} - set(table)
+    if missing:
+        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}: it has {', '.join(table)}")
+    if "prompt" not in table:
+        table["prompt"] = "molecule"
+    table = table[["prompt", "chosen", "rejected"]]
+    bad = table.isna().any(axis=1) | (table["chosen"] == table["rejected"])
+    if bad.any():
+        raise ValueError(
+            f"row {bad.idxmax()} of {path} is incomplete or prefers a sample to itself ({bad.sum()} such rows)"
+        )
+    return table.to_dict("records")
+
+
+def bank_pairs(
+    bank: LookaheadBank, reward: Reward, pairs: int, fraction: float, generator: torch.Generator
+) -> list[dict[str, Any]]:
+    """Up to `pairs` pairs of a random one of the best `fraction` of a bank over a random one of the worst, no ties.
+
+    Raises:
+        ValueError: if the bank lacks the reward, or no pair differs in it.
+    """
+    scores = reward.from_scores(bank.rewards)
+    order = scores.argsort(descending=True, stable=True)
+    count = max(1, int(len(order) * fraction))
+    picks = (torch.rand(2, pairs, generator=generator) * count).long()
+    chosen, rejected = order[:count][picks[0]], order[-count:][picks[1]]
+    differ = scores[chosen] > scores[rejected]
+    if not differ.any():
+        raise ValueError(
+            f"no preferences: the best and the worst {count} of {len(order)} samples score the same in {reward.name!r}"
+        )
+    return [
+        {"prompt": bank.provenance.prompt, "chosen": bank.samples[w], "rejected": bank.samples[loser]}
+        for w, loser in zip(chosen[differ], rejected[differ], strict=True)
+    ]
+
+
+class PreferenceDataModule(L.LightningDataModule):
+    """Batches {"prompt": list, "chosen": samples, "rejected": samples} of preference pairs.
+
+    Args:
+        path: a file of pairs (see `read_pairs`), a bank file, or a folder of bank files.
+        reward: of banks, the reward that decides; the bank must hold its scores.
+        pairs: of banks, pairs drawn per bank.
+        fraction: of banks, size of the best and of the worst group, in (0, 0.5].
+        validation: fraction of the pairs held out, in [0, 1).
+        batch_size: pairs per batch and device.
+        seed: of the pairing and of the split.
+
+    Raises:
+        ValueError: if the pairs cannot be had or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        reward: Reward | None = None,
+        pairs: int = 2048,
+        fraction: float = 0.25,
+        validation: float = 0.05,
+        batch_size: int = 64,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if not 0 < fraction <= 0.5 or not 0 <= validation < 1 or pairs < 1 or batch_size < 1:
+            raise ValueError(
+                f"fraction must be in (0, 0.5], validation in [0, 1), pairs and batch_size at least 1, "
+                f"got {fraction}, {validation}, {pairs} and {batch_size}"
+            )
+        self.path, self.reward, self.pairs, self.fraction = Path(path), reward, pairs, fraction
+        self.validation, self.batch_size, self.seed = validation, batch_size, seed
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads or draws the pairs and splits them."""
+        generator = torch.Generator().manual_seed(self.seed)
+        files = sorted(self.path.glob("*.safetensors")) if self.path.is_dir() else [self.path]
+        if files and all(file.suffix == ".safetensors" for file in files):
+            if self.reward is None:
+                raise ValueError(f"pairs from the banks of {self.path} need a reward")
+            banks = [LookaheadBank.load(file) for file in files]
+            items = [
+                item for bank in banks for item in bank_pairs(bank, self.reward, self.pairs, self.fraction, generator)
+            ]
+        else:
+            items = read_pairs(self.path)
+        order = torch.randperm(len(items), generator=generator).tolist()
+        held_out = int(len(items) * self.validation)
+        self.held_out = Pairs([items[i] for i in order[:held_out]])
+        self.training = Pairs([items[i] for i in order[held_out:]])
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.training, min(self.batch_size, len(self.training)), shuffle=True, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader | list:
+        return DataLoader(self.held_out, self.batch_size) if len(self.held_out) else []

@@ -1,0 +1,99 @@
+"""LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, saved by themselves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from lidar_lightning.backbones import Backbone
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank adapters (Hu et al., arXiv 2106.09685).
+
+    Args:
+        rank: of the update of each layer, at least 1.
+        alpha: the update is scaled by alpha / rank.
+        dropout: on the input of the adapters, in [0, 1).
+    """
+
+    rank: int = 16
+    alpha: int = 16
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(f"LoRA needs rank >= 1 and dropout in [0, 1), got {self.rank} and {self.dropout}")
+
+
+def layers(model: nn.Module) -> list[BaseTunerLayer]:
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+def add_lora(backbone: Backbone, lora: LoRA) -> None:
+    """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet."""
+    backbone.requires_grad_(False)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=backbone.lora_targets,  # type: ignore[arg-type]
+    )
+    inject_adapter_in_model(config, backbone)
+
+
+@contextmanager
+def adapters_off(backbone: Backbone) -> Iterator[None]:
+    """The backbone without its adapters, for the reference of DPO. Call it under no_grad only."""
+    for layer in layers(backbone):
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers(backbone):
+            layer.enable_adapters(True)
+
+
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of the state dict that were trained."""
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return {name: value for name, value in module.state_dict().items() if name in trained}
+
+
+def describe(lora: LoRA | None, base: str) -> dict[str, Any]:
+    """What a checkpoint says of its adapters: their settings and the fingerprint of the weights under them."""
+    return {"lora": asdict(lora) if lora else None, "base": base}
+
+
+def prepare_for_checkpoint(backbone: Backbone, checkpoint: dict[str, Any], base: str) -> None:
+    """Makes the backbone able to load a checkpoint of `DPOModule` or `PretrainModule`: adds adapters if it has some.
+
+    Args:
+        base: fingerprint of the backbone's own weights.
+
+    Raises:
+        ValueError: if the checkpoint belongs to other weights or to another architecture.
+    """
+    adapters = checkpoint.get("adapters", {})
+    if adapters.get("lora"):
+        if adapters["base"] != base:
+            raise ValueError(
+                f"the checkpoint's adapters were trained on weights {adapters['base']}, but the backbone "
+                f"{backbone.name!r} has {base}: use the backbone of the DPO run"
+            )
+        if not layers(backbone):
+            add_lora(backbone, LoRA(**adapters["lora"]))
+    own = {f"backbone.{name}": value.shape for name, value in backbone.state_dict().items()}
+    given = {name: value.shape for name, value in checkpoint["state_dict"].items() if name.startswith("backbone.")}
+    wrong = [name for name, shape in given.items() if own.get(name) != shape]
+    missing = [] if adapters.get("lora") else [name for name in own if name not in given]
+    if wrong or missing or not given:
+        raise ValueError(
+            f"the checkpoint is of another architecture than {backbone.name!r}: {len(wrong)} of its {len(given)} "
+            f"tensors do not fit and {len(missing)} are missing, e.g. {(wrong + missing + ['no backbone at all'])[0]}"
+        )

@@ -1,0 +1,12 @@
+"""What ships with the package: the QM9 strings and small checkpoints."""
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parent
+QM9_SMILES = ASSETS / "qm9_smiles.txt.gz"
+
+
+def asset_path(name: str) -> Path | None:
+    """Folder of the shipped checkpoint of that bare name, or None if none ships under it."""
+    folder = ASSETS / name
+    return folder if "/" not in name and "\\" not in name and (folder / "config.json").is_file() else None

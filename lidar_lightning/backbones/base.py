@@ -1,0 +1,75 @@
+"""What every model is here: a denoiser that predicts clean data from noised data."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lidar_lightning.schedules import Schedule
+from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers import Solver
+
+
+class Backbone(nn.Module, ABC):
+    """Adapter around a generative model; its parametrisation (eps, v, flow, leave-one-out) ends here.
+
+    Attributes:
+        modality: what `decode` returns, e.g. "molecule" or "image".
+        schedule: the noise schedule the model was trained with.
+        name: identifies the architecture and the weights' origin in reports and in the provenance of banks.
+    """
+
+    modality: ClassVar[str]
+    schedule: Schedule
+    name: str
+    lora_targets: ClassVar[str]
+    """Regular expression of the names of the layers that `adapters.add_lora` adapts."""
+
+    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Any:
+        """Prompts to the condition that `predict` takes, one row per prompt; None for an unconditional model."""
+
+    @abstractmethod
+    def prior(self, generators: Generators) -> Tensor:
+        """Pure noise x_1, one sample per generator: (B, *S)."""
+
+    @abstractmethod
+    def predict(self, x_t: Tensor, t: Tensor, condition: Any) -> Tensor:
+        """The clean prediction x0_hat (B, *S) (for tokens: probabilities (B, L, V)) from x_t (B, *S) and t (B,)."""
+
+    @abstractmethod
+    def decode(self, x0: Tensor) -> Any:
+        """Clean samples (B, *S) to what rewards score: a list of SMILES, or pixels."""
+
+    @abstractmethod
+    def encode_samples(self, samples: Any) -> Tensor:
+        """The inverse of `decode`: what rewards score to clean samples (B, *S)."""
+
+    @abstractmethod
+    def solver(self, steps: int) -> Solver:
+        """The default solver of this model with `steps` network calls."""
+
+    @abstractmethod
+    def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """x_t from x0 (B, *S) at t (B,)."""
+
+    @abstractmethod
+    def error(self, x0: Tensor, x_t: Tensor, t: Tensor, condition: Any) -> Tensor:
+        """Denoising error per sample (B,), the e of the DPO loss: for tokens one draw of the NELBO in nats."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def fingerprint(self) -> str:
+        """Hash of the weights that are in force: equal weights give equal banks."""
+        digest = hashlib.sha256(self.name.encode())
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(f"{key}{tuple(value.shape)}".encode())
+            flat = value.detach().flatten()
+            picked = flat[:: max(1, len(flat) // 4096)].float().cpu()
+            digest.update(picked.numpy().tobytes())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""SMILES strings to tokens and back, with the vocabulary of the published QM9 models (`yairschiff/qm9-tokenizer`)."""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+SPECIALS = ("<bos>", "<eos>", "<mask>", "<pad>", "<unk>")
+SYMBOLS = (  # noqa: SIM905
+    "# ( ) - 1 2 3 4 5 = C F N O [C-] [CH-] [N+] [N-] [NH+] [NH2+] [NH3+] [O-] [c-] [cH-] [n-] [nH+] [nH] c n o"
+).split(" ")
+VOCABULARY = (*SPECIALS, *SYMBOLS)
+BOS, EOS, MASK, PAD, UNK = range(len(SPECIALS))
+_INDEX = {token: i for i, token in enumerate(VOCABULARY)}
+_PATTERN = re.compile(r"\[[^\]]*\]|Br|Cl|.")
+
+
+def unreadable(smiles: str, length: int) -> str | None:
+    """Why a string cannot be encoded into `length` tokens, or None if it can."""
+    tokens = _PATTERN.findall(smiles)
+    if not tokens:
+        return "empty"
+    if len(tokens) + 2 > length:
+        return f"{len(tokens)} tokens, at most {length - 2} fit"
+    unknown = sorted({token for token in tokens if token not in _INDEX or token in SPECIALS})
+    return f"tokens outside the vocabulary: {' '.join(unknown)}" if unknown else None
+
+
+def encode(smiles: Sequence[str], length: int) -> Tensor:
+    """Strings to (n, length) int64: <bos>, the tokens, <eos>, then <pad>.
+
+    Raises:
+        ValueError: naming the first string that does not fit the vocabulary or the length.
+    """
+    rows = torch.full((len(smiles), length), PAD)
+    for row, text in zip(rows, smiles, strict=True):
+        reason = unreadable(text, length)
+        if reason:
+            raise ValueError(f"cannot encode the SMILES {text!r}: {reason}")
+        tokens = [BOS, *(_INDEX[token] for token in _PATTERN.findall(text)), EOS]
+        row[: len(tokens)] = torch.tensor(tokens)
+    return rows
+
+
+def decode(tokens: Tensor) -> list[str]:
+    """(n, L) int64 to strings as the published evaluation reads them: <bos>, <eos> and <pad> are dropped wherever
+    they stand; any other special token stays and makes the string invalid."""
+    dropped = {BOS, EOS, PAD}
+    return ["".join(VOCABULARY[i] for i in row if i not in dropped) for row in tokens.tolist()]

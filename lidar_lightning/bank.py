@@ -1,0 +1,179 @@
+"""Lookahead banks: n cheap samples of one prompt with every reward and where they came from, in memory and on disk."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lidar_lightning.rewards import Reward, score
+
+logger = logging.getLogger(__name__)
+FORMAT = "lidar-bank-1"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that determines the samples of a bank, and nothing about rewards."""
+
+    prompt: str
+    backbone: str
+    fingerprint: str
+    """Of the weights that drew the samples."""
+    solver: str
+    steps: int
+    n: int
+    seed: int
+
+    def key(self) -> str:
+        """Hash under which a store files the bank: 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class LookaheadBank:
+    """n samples of one prompt and their rewards. Immutable: adding a reward makes a new bank of the same samples.
+
+    Args:
+        samples: clean samples (n, *S), as the backbone predicts them.
+        rewards: name to scores (n,) float32, each as its reward gave them.
+        provenance: where the samples came from.
+        versions: name to version of the reward that gave the scores.
+        seconds: what drawing the samples took.
+
+    Raises:
+        ValueError: if the bank is empty, or rewards do not have one finite score per sample.
+    """
+
+    samples: Tensor
+    rewards: Mapping[str, Tensor]
+    provenance: Provenance
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not len(self.samples):
+            raise ValueError(f"a bank needs at least one sample, got {tuple(self.samples.shape)}")
+        for name, scores in self.rewards.items():
+            if scores.shape != (len(self.samples),) or not scores.isfinite().all():
+                raise ValueError(
+                    f"reward {name!r} needs one finite score for each of {len(self.samples)} samples, "
+                    f"got shape {tuple(scores.shape)} with {int((~scores.isfinite()).sum())} not finite"
+                )
+
+    def scored(self, rewards: Sequence[Reward], decode: Callable[[Tensor], Any]) -> "LookaheadBank":
+        """This bank with those rewards too. Scores of the same name and version are kept; nothing is sampled again."""
+        missing = [r for r in rewards if self.versions.get(r.name) != r.version]
+        if not missing:
+            return self
+        decoded = decode(self.samples)
+        prompts = [self.provenance.prompt] * len(self.samples)
+        scores = {r.name: score(r, decoded, prompts) for r in missing}
+        versions = {r.name: r.version for r in missing}
+        return replace(self, rewards={**self.rewards, **scores}, versions={**self.versions, **versions})
+
+    def save(self, path: Path) -> None:
+        """Writes one safetensors file, whole or not at all. Raises OSError naming the path if that fails."""
+        tensors = {"samples": self.samples, **{f"reward.{name}": value for name, value in self.rewards.items()}}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        header = {
+            "format": FORMAT,
+            "provenance": json.dumps(asdict(self.provenance)),
+            "versions": json.dumps(dict(self.versions)),
+            "seconds": str(self.seconds),
+            "checksum": _checksum(tensors),
+        }
+        write_atomically(path, save(tensors, header))
+
+    @classmethod
+    def load(cls, path: Path) -> "LookaheadBank":
+        """Reads a bank. Raises ValueError naming the file if it is missing, damaged, or of another format."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if header.get("format") != FORMAT:
+                raise ValueError(f"its format is {header.get('format')!r}, not {FORMAT!r}")
+            if _checksum(tensors) != header["checksum"]:
+                raise ValueError("its checksum does not match")
+            return cls(
+                samples=tensors.pop("samples"),
+                rewards={name.removeprefix("reward."): value for name, value in tensors.items()},
+                provenance=Provenance(**json.loads(header["provenance"])),
+                versions=json.loads(header["versions"]),
+                seconds=float(header["seconds"]),
+            )
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the bank file {path} cannot be read: {error}") from error
+
+
+class BankStore:
+    """A folder of banks, one file per prompt, found by the provenance of its samples.
+
+    Args:
+        folder: made when first written to.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def path(self, provenance: Provenance) -> Path:
+        slug = re.sub(r"[^a-z0-9]+", "-", provenance.prompt.lower()).strip("-")[:40]
+        return self.folder / f"{slug}-{provenance.key()}.safetensors"
+
+    def get(self, provenance: Provenance) -> LookaheadBank | None:
+        """The bank of that provenance; None if there is none or its file is damaged, which is logged as an error."""
+        path = self.path(provenance)
+        if not path.exists():
+            return None
+        try:
+            return LookaheadBank.load(path)
+        except ValueError as error:
+            logger.error("%s; it is built again", error)
+            return None
+
+    def put(self, bank: LookaheadBank) -> Path:
+        path = self.path(bank.provenance)
+        bank.save(path)
+        return path
+
+    @contextmanager
+    def locked(self, provenance: Provenance) -> Iterator[None]:
+        """Holds off other processes that want the same bank; a killed process lets go."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path(provenance).with_suffix(".lock")):
+            yield
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes to a temporary name, then renames. Raises OSError naming the path; nothing is left behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

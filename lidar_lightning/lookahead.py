@@ -1,0 +1,71 @@
+"""Drawing the lookahead samples of a prompt with a cheap solver."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+from tqdm.auto import tqdm
+
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.bank import BankStore, LookaheadBank, Provenance
+from lidar_lightning.rewards import Reward
+from lidar_lightning.samplers.loop import sample
+from lidar_lightning.seeding import Generators, stream_seed
+
+logger = logging.getLogger(__name__)
+
+
+class Lookahead:
+    """How banks are made: n samples a prompt by a solver of few steps.
+
+    Args:
+        steps: network calls per lookahead sample.
+        n: samples per prompt.
+        backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
+        batch_size: samples per network call.
+
+    Raises:
+        ValueError: if a number is below 1.
+    """
+
+    def __init__(self, steps: int = 8, n: int = 200, backbone: Backbone | None = None, batch_size: int = 256):
+        for name, value in {"steps": steps, "n": n, "batch_size": batch_size}.items():
+            if value < 1:
+                raise ValueError(f"lookahead {name} must be at least 1, got {value}")
+        self.steps, self.n, self.backbone, self.batch_size = steps, n, backbone, batch_size
+
+    def bank(
+        self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
+    ) -> LookaheadBank:
+        """The bank of a prompt with those rewards: from the store, re-scored if need be, or drawn and stored."""
+        source = self.backbone or backbone
+        provenance = Provenance(
+            prompt,
+            source.name,
+            source.fingerprint(),
+            type(source.solver(self.steps)).__name__,
+            self.steps,
+            self.n,
+            seed,
+        )
+        if store is None:
+            return self._draw(source, provenance).scored(rewards, source.decode)
+        with store.locked(provenance):
+            stored = store.get(provenance)
+            bank = (stored or self._draw(source, provenance)).scored(rewards, source.decode)
+            if bank is not stored:
+                store.put(bank)
+        return bank
+
+    def _draw(self, source: Backbone, provenance: Provenance) -> LookaheadBank:
+        prompt, start = provenance.prompt, time.perf_counter()
+        seeds = [stream_seed(provenance.seed, f"lookahead\0{prompt}", i) for i in range(self.n)]
+        solver, parts = source.solver(self.steps), []
+        calls = -(-self.n // self.batch_size) * self.steps
+        with tqdm(total=calls, desc=f"lookahead of {prompt[:40]!r}", unit="call", leave=False) as bar:
+            for chunk in range(0, self.n, self.batch_size):
+                generators = Generators(seeds[chunk : chunk + self.batch_size], source.device)
+                condition = source.encode([prompt] * len(generators))
+                parts.append(sample(source, solver, generators, condition, on_step=lambda _: bar.update()).samples)
+        return LookaheadBank(torch.cat(parts), {}, provenance, seconds=time.perf_counter() - start)

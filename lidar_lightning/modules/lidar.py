@@ -1,0 +1,184 @@
+"""LiDAR sampling of any backbone with `trainer.predict`."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+import lightning as L
+
+from lidar_lightning.adapters import prepare_for_checkpoint
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.bank import BankStore, LookaheadBank
+from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
+from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.report import write_report
+from lidar_lightning.rewards import Reward, score
+from lidar_lightning.samplers.loop import sample
+from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.summary import summarise
+from lidar_lightning.writers import Part, RunFolder, part_key
+
+DEFAULT_ESS = 0.1
+
+
+class LiDARModule(L.LightningModule):
+    """Draws samples whose reward is raised by the closed-form guidance of lookahead banks.
+
+    For each prompt: a bank of few-step samples is drawn, or found in `out`/banks, and scored; then the full solver
+    runs with `LiDARGuidance`, and its samples are decoded and scored. With `out`, every finished batch is on disk, a
+    killed run goes on where it stopped, and the end writes tables, summary and report (see `writers`). Every sample
+    has its own random stream, so that neither batches nor the number of devices change what is drawn.
+
+    Args:
+        backbone: the model to guide; `--ckpt_path` may give it weights or adapters trained by `DPOModule`.
+        reward: what to raise (lowered if its `higher_is_better` is False).
+        lookahead: how banks are drawn; None samples the plain model.
+        steps: network calls of the full solver, per sample.
+        scale: strength s of the guidance.
+        temperature: lambda >= 0 on the reward.
+        ess: instead of lambda, the target effective sample size of the rewarded bank as a fraction of it, in (0, 1];
+            0.1 when neither is given.
+        start, stop: guide while stop < t <= start, with t = 1 pure noise.
+        metrics: rewards that are scored and stored, but do not guide.
+        seed: of all sampling.
+        method: name of this run in its tables.
+        out: folder of the run; None returns predictions only.
+        training_data: SMILES file against which novelty is measured; None takes QM9.
+
+    Raises:
+        ValueError: if a setting is out of range, or a checkpoint is of another architecture.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        reward: Reward,
+        lookahead: Lookahead | None = Lookahead(),  # noqa: B008
+        steps: int = 32,
+        scale: float = 1.0,
+        temperature: float | None = None,
+        ess: float | None = None,
+        start: float = 1.0,
+        stop: float = 0.0,
+        metrics: list[Reward] | None = None,
+        seed: int = 0,
+        method: str = "lidar",
+        out: str | None = None,
+        training_data: str | None = None,
+    ):
+        super().__init__()
+        if temperature is None and ess is None:
+            ess = DEFAULT_ESS
+        check_settings(scale, temperature, ess, start, stop)
+        self.backbone, self.reward, self.lookahead, self.metrics = backbone, reward, lookahead, metrics or []
+        self.guidance_settings = {
+            "scale": scale, "temperature": temperature, "ess": ess, "start": start, "stop": stop
+        }  # fmt: skip
+        self.solver, self.steps, self.seed, self.method = backbone.solver(steps), steps, seed, method
+        self.training_data, self.out = training_data, out
+        self.base = backbone.fingerprint()
+        self.banks: dict[str, LookaheadBank] = {}
+        self._guidance: tuple[tuple[str, ...], LiDARGuidance] | None = None
+
+    @property
+    def rewards(self) -> list[Reward]:
+        """All rewards that are scored, each once: the parts of the guiding one, then the metrics."""
+        return list({r.name: r for r in [*self.reward.parts, *self.metrics]}.values())
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the samples of a run."""
+        lookahead = self.lookahead and {
+            "steps": self.lookahead.steps,
+            "n": self.lookahead.n,
+            "fingerprint": self.lookahead.backbone and self.lookahead.backbone.fingerprint(),
+        }
+        return {
+            "backbone": self.backbone.name,
+            "fingerprint": self.backbone.fingerprint(),
+            "reward": self.reward.name,
+            "scored": {r.name: r.version for r in self.rewards},
+            "lookahead": lookahead,
+            "solver": type(self.solver).__name__,
+            "steps": self.steps,
+            "seed": self.seed,
+            "method": self.method,
+            **(self.guidance_settings if self.lookahead else {}),
+        }
+
+    def on_predict_start(self) -> None:
+        self.run = RunFolder(self.out, self.settings()) if self.out else None
+        if self.run:
+            self.run.open()
+        self.banks.clear()
+        self._guidance = None
+
+    def bank(self, prompt: str) -> LookaheadBank:
+        """The scored bank of a prompt, on the device of the backbone."""
+        if self.lookahead is None:
+            raise ValueError("this module has no lookahead: it samples the plain model")
+        if prompt not in self.banks:
+            store = BankStore(self.run.folder / "banks") if self.run else None
+            self.banks[prompt] = self.lookahead.bank(self.backbone, prompt, self.seed, self.rewards, store)
+        return self.banks[prompt]
+
+    def guidance(self, prompts: Sequence[str]) -> LiDARGuidance:
+        """The guidance of a batch of prompts; that of the last batch is kept."""
+        if self._guidance is None or self._guidance[0] != tuple(prompts):
+            guidance = LiDARGuidance.from_banks(
+                [self.bank(prompt) for prompt in prompts],
+                [self.reward.from_scores(self.bank(prompt).rewards) for prompt in prompts],
+                self.backbone,
+                **self.guidance_settings,
+            )
+            self._guidance = tuple(prompts), guidance
+        return self._guidance[1]
+
+    def predict_step(self, batch: dict[str, list], batch_idx: int) -> Part:
+        """Draws, decodes and scores {"prompts": P strings, "indices": B sample indices each}."""
+        prompts, indices = batch["prompts"], batch["indices"]
+        if self.run and (done := self.run.get(part_key(prompts, indices))):
+            return done
+        guidance = self.guidance(prompts) if self.lookahead else None
+        begin = time.perf_counter()
+        each = [prompt for prompt in prompts for _ in indices]
+        seeds = [stream_seed(self.seed, prompt, index) for prompt in prompts for index in indices]
+        generators = Generators(seeds, self.device)
+        samples, nfe = sample(self.backbone, self.solver, generators, self.backbone.encode(each), guidance)
+        decoded = self.backbone.decode(samples)
+        scores = {reward.name: score(reward, decoded, each) for reward in self.rewards}
+        seconds = time.perf_counter() - begin
+        part = Part(
+            prompts, indices, samples, decoded, scores, seconds, nfe, guidance.take_diagnostics() if guidance else []
+        )
+        if self.run:
+            self.run.put(part)
+        return part
+
+    def on_predict_end(self) -> None:
+        if not self.run:
+            return
+        self.trainer.strategy.barrier()
+        if not self.trainer.is_global_zero:
+            return
+        batches = cast(Any, self.trainer.predict_dataloaders).dataset
+        parts = self.run.finish([part_key(item["prompts"], item["indices"]) for item in batches])
+        prompts = list(dict.fromkeys(prompt for part in parts for prompt in part.prompts))
+        banks = [self.bank(prompt) for prompt in prompts] if self.lookahead else []
+        result = summarise(parts, self.reward, banks, self.training_data)
+        self.run.write_summary(
+            {
+                "methods": {self.method: result},
+                "reward_name": self.reward.name,
+                "higher_is_better": self.reward.higher_is_better,
+                "settings": self.settings(),
+            }
+        )
+        for logger in self.loggers:
+            logger.log_metrics({f"predict/{name}": value for name, value in result.items()})
+            for row in self.run.diagnostics():
+                logger.log_metrics({f"guidance/{k}": v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+        write_report(self.run.folder)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        prepare_for_checkpoint(self.backbone, checkpoint, self.base)
+        self.strict_loading = not checkpoint.get("adapters", {}).get("lora")

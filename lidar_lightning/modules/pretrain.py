@@ -1,0 +1,96 @@
+"""Training a token denoiser from scratch with `trainer.fit`."""
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from lidar_lightning.backbones import UDLM
+from lidar_lightning.losses.udlm import posterior_cross_entropy
+from lidar_lightning.optim import MuonAdamW
+from lidar_lightning.rewards.molecules import parse
+from lidar_lightning.samplers.loop import sample
+from lidar_lightning.seeding import Generators, stream_seed
+
+MIN_TIME = 1e-3
+
+
+class PretrainModule(L.LightningModule):
+    """Fits UDLM on clean tokens by the posterior cross-entropy, weighted like the NELBO.
+
+    Use lightning's `EMAWeightAveraging` callback for the weights that are validated and exported. Validation logs
+    `val/nelbo` in nats per molecule and `val/valid`, the valid fraction of `samples` molecules drawn by the default
+    solver.
+
+    Args:
+        backbone: the model to train.
+        lr: peak learning rate of Muon and AdamW.
+        warmup: fraction of all steps with a rising learning rate.
+        decay: fraction of all steps, the last ones, in which it falls linearly to zero. Between them it is constant,
+            so that a run can be resumed from before its decay with more steps.
+        samples: molecules drawn at each validation; 0 draws none.
+        compile: compile the network (worth it on a CPU in bfloat16 too).
+    """
+
+    def __init__(
+        self,
+        backbone: UDLM,
+        lr: float = 4e-3,
+        warmup: float = 0.02,
+        decay: float = 0.5,
+        samples: int = 256,
+        compile: bool = False,
+    ):
+        super().__init__()
+        if not 0 <= warmup <= 1 - decay <= 1:
+            raise ValueError(f"warmup and decay are fractions of the run and share it, got {warmup} and {decay}")
+        self.backbone, self.lr, self.samples, self.compile_network = backbone, lr, samples, compile
+        self.warmup, self.decay = warmup, decay
+
+    def on_fit_start(self) -> None:
+        if self.compile_network:
+            self.backbone.backbone.compile()
+
+    def times(self, count: int, offset: Tensor) -> Tensor:
+        """Evenly spread times in [1e-3, 1) with one random offset: (count,)."""
+        spread = torch.arange(count, device=self.device) / count
+        return MIN_TIME + (1 - MIN_TIME) * ((offset + spread) % 1)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        (x0,) = batch
+        t = self.times(len(x0), torch.rand(1, device=self.device))
+        alpha, sigma = self.backbone.schedule(t)
+        x_t = self.backbone.corrupt(x0, t)
+        loss = posterior_cross_entropy(self.backbone.log_probs(x_t, t), x_t, x0, alpha)
+        loss = (loss / (x0.shape[1] * (sigma + 0.02))).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        (x0,) = batch
+        generator = torch.Generator().manual_seed(batch_idx)
+        t = self.times(len(x0), torch.tensor(0.5 / len(x0)))[torch.randperm(len(x0), generator=generator)]
+        error = self.backbone.error(x0, self.backbone.corrupt(x0, t, generator), t)
+        self.log("val/nelbo", error.mean(), batch_size=len(x0), prog_bar=True, sync_dist=True)
+        if batch_idx == 0 and self.samples and not self.trainer.sanity_checking:
+            generators = Generators([stream_seed(0, "validation", i) for i in range(self.samples)], self.device)
+            strings = self.backbone.decode(sample(self.backbone, self.backbone.solver(), generators, None).samples)
+            valid = sum(parse(text) is not None for text in strings) / len(strings)
+            self.log("val/valid", valid, batch_size=1, prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        blocks: nn.Module = self.backbone.backbone.blocks
+        matrices = [p for name, p in blocks.named_parameters() if p.ndim == 2 and "adaLN" not in name]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
+        optimizer = MuonAdamW(matrices, others, self.lr)
+        total = self.trainer.estimated_stepping_batches
+
+        def factor(step: int) -> float:
+            done = step / total
+            rise = done / self.warmup if self.warmup else 1.0
+            fall = (1 - done) / self.decay if self.decay else 1.0
+            return min(1.0, max(rise, 1e-3), max(fall, 0.0))
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}

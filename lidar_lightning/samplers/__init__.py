@@ -1,0 +1,1 @@
+"""Samplers: the loop over backbone, guidance and solver."""

@@ -1,0 +1,56 @@
+"""Noise schedules: how much of a clean sample is left at time t, where t = 0 is clean and t = 1 is pure noise."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Schedule(Protocol):
+    """t in [0, 1], any shape, to (alpha, sigma) of that shape: x_t = alpha x0 + sigma eps for continuous data; for
+    tokens alpha is the probability that a token is kept and sigma = 1 - alpha that it is drawn anew."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+class LogLinear:
+    """alpha = 1 - (1 - eps) t for tokens, whose total noise -log(alpha) is log-linear in t.
+
+    Source: Sahoo et al., "Simple and Effective Masked Diffusion Language Models", arXiv 2406.07524.
+    """
+
+    def __init__(self, eps: float = 1e-3):
+        self.eps = eps
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = (1 - self.eps) * t
+        return 1 - sigma, sigma
+
+    def slope(self) -> float:
+        """d alpha / dt, a constant."""
+        return -(1 - self.eps)
+
+    def level(self, t: Tensor) -> Tensor:
+        """Total noise -log(alpha), on which published UDLM networks are conditioned."""
+        return -torch.log1p(-(1 - self.eps) * t)
+
+
+class VariancePreserving:
+    """alpha = sqrt(a), sigma = sqrt(1 - a) of a diffusers table a = alphas_cumprod of N timesteps.
+
+    Time t is the timestep t N; between two of them a is linear. Time 0 is the table's first entry, so that alpha is
+    slightly below 1, and every time past (N - 1) / N its last.
+
+    Args:
+        alphas_cumprod: (N,), decreasing in [0, 1].
+    """
+
+    def __init__(self, alphas_cumprod: Tensor):
+        self.alphas_cumprod = alphas_cumprod.double()
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        table = self.alphas_cumprod.to(t.device)
+        place = (t.double() * len(table)).clamp(0, len(table) - 1)
+        low = place.floor().long()
+        kept = torch.lerp(table[low], table[(low + 1).clamp_max(len(table) - 1)], place - low)
+        return kept.sqrt().to(t.dtype), (1 - kept).sqrt().to(t.dtype)

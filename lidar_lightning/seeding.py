@@ -1,0 +1,42 @@
+"""One random stream per sample, so that batch size, chunking and the number of devices do not change what is drawn."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def stream_seed(seed: int, prompt: str, index: int) -> int:
+    """The seed of one sample's stream: a 63-bit hash of (seed, prompt, sample index)."""
+    digest = hashlib.sha256(f"{seed}\0{index}\0{prompt}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+class Generators:
+    """The streams of a batch. They live on the CPU, so that every device sees the same numbers.
+
+    Args:
+        seeds: one per sample.
+        device: where the numbers are put.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
+        self.streams = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.streams)
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform in [0, 1): (B, *shape) float64."""
+        draws = [torch.rand(shape, generator=stream, dtype=torch.float64) for stream in self.streams]
+        return torch.stack(draws).to(self.device)
+
+    def randint(self, high: int, *shape: int) -> Tensor:
+        """Uniform in [0, high): (B, *shape) int64."""
+        return torch.stack([torch.randint(high, shape, generator=stream) for stream in self.streams]).to(self.device)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal: (B, *shape) float32."""
+        return torch.stack([torch.randn(shape, generator=stream) for stream in self.streams]).to(self.device)

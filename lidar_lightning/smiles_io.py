@@ -1,0 +1,63 @@
+"""Reading SMILES strings from files and from the hub."""
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+
+from lidar_lightning.assets import QM9_SMILES
+
+COLUMNS = ("canonical_smiles", "smiles", "SMILES")
+
+
+def read_smiles(path: str | Path | None = None, column: str | None = None) -> list[str]:
+    """SMILES strings of a file (.txt, .smi, .csv, .parquet, text also gzipped), in its order, blank lines included.
+
+    Args:
+        path: None reads the 133,798 canonical strings of QM9 that ship with the package.
+        column: of a table; by default the first of canonical_smiles, smiles, SMILES. Of a .txt or .smi line, the
+            first word is taken.
+
+    Raises:
+        ValueError: if the file is missing, empty, unreadable, of another kind, or has no such column.
+    """
+    path = Path(path or QM9_SMILES)
+    if not path.is_file():
+        raise ValueError(f"no SMILES file at {path}: give a .txt, .smi, .csv or .parquet file, or leave the path out")
+    kind = next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
+    try:
+        if kind in {".txt", ".smi"}:
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+                strings = [(line.split() or [""])[0] for line in file]
+        elif kind in {".csv", ".parquet"}:
+            table = pd.read_csv(path, keep_default_na=False) if kind == ".csv" else pd.read_parquet(path)
+            strings = _column(table, column, path)
+        else:
+            raise ValueError("it is none of .txt, .smi, .csv, .parquet (text may be gzipped)")
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"cannot read SMILES from {path}: {error}") from error
+    if not any(strings):
+        raise ValueError(f"{path} holds no SMILES strings: it has {len(strings)} lines, all empty")
+    return strings
+
+
+def _column(table: pd.DataFrame, column: str | None, source: object) -> list[str]:
+    name = column or next((name for name in COLUMNS if name in table), None)
+    if name not in table:
+        raise ValueError(f"{source} has no column {column or ' or '.join(COLUMNS)}: it has {', '.join(table)}")
+    return table[name].astype(str).tolist()
+
+
+def read_hub(dataset: str, column: str | None = None) -> list[str]:
+    """The SMILES column of a data set on the hub, e.g. `yairschiff/qm9`.
+
+    Raises:
+        ValueError: if it cannot be reached or has no such column.
+    """
+    import datasets
+
+    try:
+        table = datasets.load_dataset(dataset, split="train").to_pandas()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(f"cannot load the data set {dataset!r} from the hub: {error}") from error
+    return _column(table, column, dataset)

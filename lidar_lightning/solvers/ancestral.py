@@ -1,0 +1,43 @@
+"""Ancestral sampling of tokens under uniform noise."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lidar_lightning.schedules import Schedule
+from lidar_lightning.seeding import Generators
+
+FINAL_TIME = 1e-5
+
+
+class Ancestral:
+    """Draws x_s from the posterior q(x_s | x_t, x0_hat) of the uniform-noise process, each token by itself.
+
+    By Bayes' rule p(x_s = v | x_t) is proportional to (a 1[v = x_t] + (1 - a) / V) m_v with a = alpha_t / alpha_s and
+    the marginal m = alpha_s x0_hat + (1 - alpha_s) / V. Source: Schiff et al., arXiv 2412.10193, eq. 14.
+
+    Args:
+        schedule: token schedule.
+        steps: network calls; times are equally spaced from 1 to 1e-5, as published.
+    """
+
+    def __init__(self, schedule: Schedule, steps: int = 32):
+        if steps < 1:
+            raise ValueError(f"a solver needs at least 1 step, got {steps}")
+        self.schedule = schedule
+        self.times = torch.linspace(1, FINAL_TIME, steps + 1, dtype=torch.float64)
+
+    def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
+        """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L)."""
+        vocab_size = x0_hat.shape[-1]
+        (alpha_t, alpha_s), _ = self.schedule(torch.tensor([t, s], dtype=torch.float64))
+        kept = (alpha_t / alpha_s).item()
+        marginal = (alpha_s * x0_hat.double() + (1 - alpha_s) / vocab_size).clamp_min(0)
+        weights = marginal * (kept * F.one_hot(x_t, vocab_size) + (1 - kept) / vocab_size)
+        return weights / weights.sum(-1, keepdim=True)
+
+    def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
+        """x_s (B, L) int64, by inversion of one uniform number per token."""
+        cumulative = self.posterior(x0_hat, x_t, t, s).cumsum(-1)
+        u = generators.rand(x_t.shape[-1]).unsqueeze(-1) * cumulative[..., -1:]
+        return (cumulative <= u).sum(-1).clamp_max(x0_hat.shape[-1] - 1)

@@ -1,0 +1,18 @@
+"""The interface that samplers call."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from lidar_lightning.seeding import Generators
+
+
+class Solver(Protocol):
+    """Steps a batch from noise to data along `times`."""
+
+    times: Tensor
+    """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
+
+    def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
+        """x_s (B, *S) from x_t (B, *S) and the prediction x0_hat at t > s."""
+        ...

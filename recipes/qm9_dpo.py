@@ -1,0 +1,45 @@
+"""DPO on the best and worst molecules of a bank: `python -m recipes.qm9_dpo --banks outputs/qm9/lidar/banks`."""
+
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from datamodules import PreferenceDataModule
+from lidar_lightning import UDLM, DPOModule
+from lidar_lightning.rewards import RingCount
+
+
+def main(
+    banks: str = "outputs/qm9/lidar/banks",
+    out: str = "outputs/qm9/dpo",
+    model: str = "udlm-qm9-small",
+    steps: int = 100,
+    pairs: int = 2048,
+    batch_size: int = 64,
+    beta: float = 0.2,
+    lr: float = 1e-3,
+    draws: int = 4,
+    seed: int = 0,
+) -> str:
+    """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped."""
+    L.seed_everything(seed, verbose=False)
+    last = Path(out) / "last.ckpt"
+    trainer = L.Trainer(
+        max_steps=steps,
+        callbacks=[ModelCheckpoint(out, every_n_train_steps=25, save_last=True)],
+        logger=CSVLogger(out, "csv"),
+        log_every_n_steps=5,
+        enable_model_summary=False,
+    )
+    data = PreferenceDataModule(banks, RingCount(), pairs=pairs, batch_size=batch_size)
+    module = DPOModule(UDLM.from_pretrained(model), beta=beta, lr=lr, draws=draws)
+    trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+    return str(last)
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main)

@@ -1,0 +1,59 @@
+"""Train the shipped QM9 checkpoint: `python -m recipes.qm9_pretrain`. Run it again to go on where it stopped."""
+
+import copy
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from datamodules import QM9DataModule
+from lidar_lightning.backbones import UDLM
+from lidar_lightning.modules.pretrain import PretrainModule
+
+
+def main(
+    out: str = "outputs/qm9/pretrain",
+    data: str | None = None,
+    steps: int = 5000,
+    width: int = 192,
+    layers: int = 6,
+    batch_size: int = 256,
+    decay: float = 0.55,
+    precision: str = "bf16-mixed",
+    compile: bool = True,
+) -> Path:
+    """Fits UDLM on QM9 and writes `out`/model, in half precision, for `UDLM.from_pretrained`; returns that folder."""
+    folder = Path(out)
+    backbone = UDLM(
+        model_length=24,
+        hidden_dim=width,
+        n_blocks=layers,
+        n_heads=width // 32,
+        dropout=0.0,
+        name=f"udlm-qm9-{width}x{layers}",
+    )
+    data_module = QM9DataModule(path=data, batch_size=batch_size)
+    module = PretrainModule(backbone, decay=decay, compile=compile)
+    trainer = L.Trainer(
+        max_steps=steps,
+        val_check_interval=min(500, steps),
+        check_val_every_n_epoch=None,
+        precision=precision,  # type: ignore[arg-type]
+        gradient_clip_val=1.0,
+        callbacks=[
+            EMAWeightAveraging(decay=0.998),
+            ModelCheckpoint(folder, filename="step-{step}", every_n_train_steps=min(250, steps), save_last=True),
+        ],
+        logger=[CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")],
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(module, data_module, ckpt_path=last if last.exists() else None)
+    copy.deepcopy(backbone).half().save_pretrained(folder / "model")
+    return folder / "model"
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main)

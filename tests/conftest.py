@@ -1,0 +1,48 @@
+"""Fixtures: a small random UDLM, and a reward that scores any string."""
+
+import os
+from collections.abc import Sequence
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from lidar_lightning import UDLM
+from lidar_lightning.bank import LookaheadBank, Provenance
+from lidar_lightning.rewards import CallableReward
+
+
+def carbons(samples: Sequence[str], prompts: Sequence[str]) -> list[float]:
+    return [float(sample.count("C")) for sample in samples]
+
+
+def tiny(seed: int = 0, length: int = 12, dim: int = 32) -> UDLM:
+    """A random UDLM whose output layer is not zero."""
+    torch.manual_seed(seed)
+    model = UDLM(model_length=length, hidden_dim=dim, cond_dim=16, n_blocks=2, n_heads=2, dropout=0.0, name="tiny")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def udlm() -> UDLM:
+    return tiny()
+
+
+@pytest.fixture
+def carbon_reward() -> CallableReward:
+    return CallableReward(carbons, name="carbons")
+
+
+@pytest.fixture
+def bank() -> LookaheadBank:
+    generator = torch.Generator().manual_seed(0)
+    return LookaheadBank(
+        samples=torch.randint(35, (40, 12), generator=generator),
+        rewards={"carbons": torch.arange(40.0)},
+        provenance=Provenance("molecule", "tiny", "abc", "Ancestral", 8, 40, 0),
+        versions={"carbons": "1"},
+        seconds=1.5,
+    )

@@ -1,0 +1,100 @@
+import os
+
+import pytest
+import torch
+import yaml
+
+from lidar_lightning import cli
+from tests.conftest import tiny
+from tests.test_lidar_module import configuration
+
+
+def failing(capsys, *arguments: str) -> str:
+    """The message of a command that must end with exit code 2 and no traceback."""
+    try:
+        code = cli.main(arguments)
+    except SystemExit as exit:
+        code = exit.code
+    error = capsys.readouterr().err
+    assert code == 2 and "Traceback" not in error, error
+    return error
+
+
+def test_usage(capsys):
+    assert cli.main([]) == 0 and "lidar predict -c" in capsys.readouterr().out
+    assert "unknown command 'fly'" in failing(capsys, "fly")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--model.init_args.lookahead.init_args.n=0"], "n must be at least 1, got 0"),
+        (["--model.init_args.temperature=-2"], "temperature (lambda) must be finite and at least 0, got -2"),
+        (["--model.init_args.reward.init_args.path=tests.conftest:nothing"], "nothing to import at"),
+        (["--model.init_args.reward=lidar_lightning.rewards.Unknown"], "Unknown"),
+        (["--model.init_args.training_data=nowhere.txt"], "no SMILES file at nowhere.txt"),
+        (["--data.init_args.prompts= "], "prompts must not be empty"),
+        (["--data.init_args.samples=0"], "samples and batch_size must be at least 1"),
+        (
+            ["--model.init_args.backbone.init_args.pretrained_model_name_or_path=nowhere"],
+            "no UDLM checkpoint at 'nowhere'",
+        ),
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
+        (["--model.init_args.steps=0"], "at least 1 step, got 0"),
+    ],
+)
+def test_bad_input_has_a_message_and_exit_code_2(capsys, tmp_path, option, message):
+    assert message in failing(capsys, "predict", "-c", str(configuration(tmp_path, "run", samples=4)), *option)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [("[float('nan')] * len(samples)", "NaN or infinite"), ("[1.0]", "returned 1 scores for 30 samples")],
+)
+def test_bad_rewards(capsys, tmp_path, monkeypatch, body, message):
+    (tmp_path / "my_rewards.py").write_text(f"def bad(samples, prompts):\n    return {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "my_rewards", raising=False)
+    option = "--model.init_args.reward.init_args.path=my_rewards:bad"
+    assert message in failing(capsys, "predict", "-c", str(configuration(tmp_path, "run", samples=4)), option)
+
+
+def test_checkpoint_of_another_architecture(capsys, tmp_path):
+    state = {f"backbone.{k}": v for k, v in tiny(dim=16).state_dict().items()}
+    torch.save({"state_dict": state, "pytorch-lightning_version": "2.6.0"}, tmp_path / "other.ckpt")
+    config = str(configuration(tmp_path, "run", samples=4))
+    assert "another architecture" in failing(capsys, "predict", "-c", config, f"--ckpt_path={tmp_path}/other.ckpt")
+
+
+def test_full_disk(capsys, tmp_path, monkeypatch):
+    config = str(configuration(tmp_path, "run", samples=4))
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    error = failing(capsys, "predict", "-c", config)
+    assert "cannot write" in error and "No space left on device" in error
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [(None, "no SMILES file"), ("", "holds no SMILES"), ("\n\n", "all empty")]
+)
+def test_bad_training_files(capsys, tmp_path, text, message):
+    path = tmp_path / "molecules.smi"
+    if text is not None:
+        path.write_text(text)
+    config = {
+        "model": {"class_path": "lidar_lightning.PretrainModule", "init_args": {"backbone": "lidar_lightning.UDLM"}},
+        "data": {"class_path": "datamodules.QM9DataModule", "init_args": {"path": str(path)}},
+        "trainer": {"max_steps": 1, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False},
+    }
+    config["model"]["init_args"]["backbone"] = {
+        "class_path": "lidar_lightning.UDLM", "init_args": {"hidden_dim": 32, "n_blocks": 1, "n_heads": 2}
+    }  # fmt: skip
+    (tmp_path / "fit.yaml").write_text(yaml.safe_dump(config))
+    assert message in failing(capsys, "fit", "-c", str(tmp_path / "fit.yaml"))
+
+
+def test_report_of_nothing(capsys, tmp_path):
+    assert "summary.json" in failing(capsys, "report", str(tmp_path))

@@ -1,0 +1,29 @@
+import json
+
+import pytest
+import torch
+
+from lidar_lightning import UDLM
+from recipes import demo, qm9_pretrain
+
+
+def test_pretraining_runs_resumes_and_exports(tmp_path):
+    settings = {"out": str(tmp_path), "width": 32, "layers": 1, "batch_size": 32, "compile": False}
+    qm9_pretrain.main(**settings, steps=4)
+    first = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    folder = qm9_pretrain.main(**settings, steps=8)
+    second = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert (first["global_step"], second["global_step"]) == (4, 8)
+    assert (folder / "model.safetensors").stat().st_size < 1e6
+    assert UDLM.from_pretrained(folder).model_length == 24
+
+
+@pytest.mark.slow
+def test_demo_shows_the_whole_workflow(tmp_path):
+    report = demo.main(str(tmp_path / "demo"), samples=48, n=96, lookahead_steps=8, dpo_steps=4)
+    summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
+    assert list(summary["methods"]) == ["vanilla", "lidar", "dpo", "dpo+lidar"]
+    for row in summary["methods"].values():
+        assert {"reward", "valid", "unique", "novel", "nfe", "seconds"} <= row.keys()
+    assert summary["methods"]["lidar"]["nfe"] == 32 + 96 * 8 / 48 and summary["methods"]["vanilla"]["nfe"] == 32
+    assert "dpo+lidar" in open(report).read()
