@@ -22,6 +22,7 @@ def main(
     decay: float = 0.55,
     precision: str = "bf16-mixed",
     compile: bool = True,
+    save_every: int = 250,
 ) -> Path:
     """Fits UDLM on QM9 and writes `out`/model, in half precision, for `UDLM.from_pretrained`; returns that folder."""
     folder = Path(out)
@@ -43,7 +44,7 @@ def main(
         gradient_clip_val=1.0,
         callbacks=[
             EMAWeightAveraging(decay=0.998),
-            ModelCheckpoint(folder, filename="step-{step}", every_n_train_steps=min(250, steps), save_last=True),
+            ModelCheckpoint(folder, filename="step-{step}", every_n_train_steps=save_every, save_last=True),
         ],
         logger=[CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")],
     )

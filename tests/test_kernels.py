@@ -14,7 +14,7 @@ def test_logits_of_the_largest_size_are_exact_to_a_hundredth(spread):
     size, alpha, sigma = 262_144, 0.95, 0.05
     g = torch.Generator().manual_seed(0)
     samples = torch.randn(size, generator=g) + spread * torch.randn(24, size, generator=g)
-    x_t = alpha * samples[:2] + sigma * torch.randn(2, size, generator=g)
+    x_t = alpha * samples[:8] + sigma * torch.randn(8, size, generator=g)
     got = GaussianBank(samples[None]).logits(x_t[None], alpha, sigma)[0].numpy()
     exact = [
         reference.gaussian_logits(x_t.double().numpy(), alpha, sigma, row[None].double().numpy())[:, 0]

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from recipes import demo, qm9_pretrain
 
 
 def test_pretraining_runs_resumes_and_exports(tmp_path):
-    settings = {"out": str(tmp_path), "width": 32, "layers": 1, "batch_size": 32, "compile": False}
+    settings = {"out": str(tmp_path), "width": 32, "layers": 1, "batch_size": 32, "compile": False, "save_every": 4}
     qm9_pretrain.main(**settings, steps=4)
     first = torch.load(tmp_path / "last.ckpt", weights_only=True)
     folder = qm9_pretrain.main(**settings, steps=8)
@@ -26,4 +27,4 @@ def test_demo_shows_the_whole_workflow(tmp_path):
     for row in summary["methods"].values():
         assert {"reward", "valid", "unique", "novel", "nfe", "seconds"} <= row.keys()
     assert summary["methods"]["lidar"]["nfe"] == 32 + 96 * 8 / 48 and summary["methods"]["vanilla"]["nfe"] == 32
-    assert "dpo+lidar" in open(report).read()
+    assert "dpo+lidar" in Path(report).read_text()

@@ -1,0 +1,112 @@
+"""What a finished run left on disk, read for its report."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rdkit import Chem
+
+from lidar_lightning.rewards.molecules import parse
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method of a run.
+
+    Attributes:
+        numbers: its row of the table.
+        samples: columns prompt, index, sample and one per reward; no rows where the run has no samples.csv.
+        molecules: the parsed samples, None where invalid.
+        diagnostics: columns step and ess at least, or None.
+        colour: CSS colour in every plot.
+    """
+
+    name: str
+    numbers: dict[str, Any]
+    samples: pd.DataFrame
+    molecules: list[Chem.Mol | None]
+    diagnostics: pd.DataFrame | None
+    colour: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is made of. `reward` names the guiding reward's column in the samples, None without samples."""
+
+    title: str
+    methods: list[Method]
+    settings: dict[str, Any]
+    reward: str | None
+    higher_is_better: bool
+
+
+def read_run(folder: Path, summary: dict[str, Any]) -> Run:
+    """The run of a folder with this summary. Raises ValueError as `report.write_report`."""
+    rows = summary["methods"]
+    methods = []
+    for place, (name, numbers) in enumerate(rows.items()):
+        places = [folder / name, folder] if len(rows) == 1 else [folder / name]
+        samples = _read_csv([at / "samples.csv" for at in places], ["sample"])
+        samples = pd.DataFrame({"sample": []}) if samples is None else samples
+        diagnostics = _read_csv([at / "diagnostics.csv" for at in places], ["step", "ess"])
+        molecules = [parse(text) for text in samples["sample"]]
+        methods.append(Method(name, numbers, samples, molecules, diagnostics, f"var(--c{place % 8})"))
+    columns = reward_columns(methods)
+    reward = summary.get("reward_name", columns[0] if columns else None)
+    if columns and reward not in columns:
+        raise ValueError(f"reward_name {reward!r} in summary.json is no column of the samples, which have {columns}")
+    title = str(summary.get("title") or f"Run {folder.resolve().name}")
+    higher = bool(summary.get("higher_is_better", True))
+    return Run(title, methods, summary.get("settings") or {}, reward if columns else None, higher)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    if not folder.is_dir():
+        raise ValueError(f"no run to report on: {str(folder)!r} is not a folder")
+    if not path.is_file():
+        raise ValueError(f"{str(folder)!r} holds no summary.json: give the output folder of a predict or compare run")
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged, not valid JSON ({error}): run the experiment again") from error
+    methods = summary.get("methods") if isinstance(summary, dict) else None
+    if not isinstance(methods, dict) or not methods or not all(isinstance(row, dict) for row in methods.values()):
+        raise ValueError(f'{str(path)!r} lists no methods: it needs {{"methods": {{name: {{"reward": ...}}}}}}')
+    if not isinstance(summary.get("settings") or {}, dict):
+        raise ValueError(f'"settings" in {str(path)!r} must be a dict, got {type(summary["settings"]).__name__}')
+    return summary
+
+
+def _read_csv(places: Sequence[Path], required: Sequence[str]) -> pd.DataFrame | None:
+    """The table at the first path that exists, else None; samples and prompts stay text, whatever they spell."""
+    path = next((path for path in places if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        frame = pd.read_csv(path, dtype={"sample": str, "prompt": str}, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise ValueError(f"{str(path)!r} is damaged, not a readable CSV file ({error})") from error
+    missing = [column for column in required if column not in frame]
+    if missing:
+        raise ValueError(f"{str(path)!r} lacks the columns {missing}, it has {list(frame.columns)}")
+    return frame
+
+
+def reward_columns(methods: Sequence[Method]) -> list[str]:
+    """The reward columns of all samples, each once, in the order of the files."""
+    columns = dict.fromkeys(str(column) for method in methods for column in method.samples.columns)
+    return [column for column in columns if column not in ("prompt", "index", "sample")]
+
+
+def column_values(frame: pd.DataFrame, column: str | None) -> np.ndarray:
+    """A column as float64 (n,), NaN where it holds no finite number."""
+    if column is None or column not in frame:
+        return np.full(len(frame), math.nan)
+    values = pd.to_numeric(frame[column], errors="coerce").to_numpy(float)
+    return np.where(np.isfinite(values), values, math.nan)
