@@ -15,6 +15,7 @@ from lidar_lightning.modules.pretrain import PretrainModule
 def main(
     out: str = "outputs/qm9/pretrain",
     data: str | None = None,
+    init: str | None = None,
     steps: int = 5000,
     width: int = 192,
     layers: int = 6,
@@ -24,16 +25,16 @@ def main(
     compile: bool = True,
     save_every: int = 250,
 ) -> Path:
-    """Fits UDLM on QM9 and writes `out`/model, in half precision, for `UDLM.from_pretrained`; returns that folder."""
+    """Fits UDLM on QM9 and writes `out`/model, in half precision, for `UDLM.from_pretrained`; returns that folder.
+
+    With `init`, the name or folder of a checkpoint, training goes on from its weights instead of from random ones.
+    """
     folder = Path(out)
-    backbone = UDLM(
-        model_length=24,
-        hidden_dim=width,
-        n_blocks=layers,
-        n_heads=width // 32,
-        dropout=0.0,
-        name=f"udlm-qm9-{width}x{layers}",
-    )
+    if init:
+        backbone = UDLM.from_pretrained(init)
+    else:
+        size = {"hidden_dim": width, "n_blocks": layers, "n_heads": width // 32}
+        backbone = UDLM(model_length=24, dropout=0.0, name=f"udlm-qm9-{width}x{layers}", **size)
     data_module = QM9DataModule(path=data, batch_size=batch_size)
     module = PretrainModule(backbone, decay=decay, compile=compile)
     trainer = L.Trainer(
