@@ -33,8 +33,8 @@ def main(
     if init:
         backbone = UDLM.from_pretrained(init)
     else:
-        size = {"hidden_dim": width, "n_blocks": layers, "n_heads": width // 32}
-        backbone = UDLM(model_length=24, dropout=0.0, name=f"udlm-qm9-{width}x{layers}", **size)
+        name = f"udlm-qm9-{width}x{layers}"
+        backbone = UDLM(35, 24, hidden_dim=width, n_blocks=layers, n_heads=width // 32, dropout=0.0, name=name)
     data_module = QM9DataModule(path=data, batch_size=batch_size)
     module = PretrainModule(backbone, decay=decay, compile=compile)
     trainer = L.Trainer(
