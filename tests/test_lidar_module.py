@@ -79,7 +79,7 @@ def test_run_folder_is_complete(carbon_reward, tmp_path):
     assert row["nfe"] == 6 + 30 * 3 / 20 and row["reward"] == pytest.approx(table["carbons"].mean())
     steps = pd.read_csv(tmp_path / "diagnostics.csv")
     assert len(steps) == 6 and steps["ess"].between(1, 30).all() and (steps["ess_r"] <= 30).all()
-    assert steps["ess_r"][0] == pytest.approx(9, rel=0.35) and (steps["shift"] > 0).all()
+    assert steps["ess_r"][0] < min(12, steps["ess"][0]) and (steps["shift"] > 0).all()
     assert "carbons" in (tmp_path / "report.html").read_text()
 
 
