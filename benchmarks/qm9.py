@@ -1,6 +1,7 @@
 """Ring count on QM9, vanilla against LiDAR: the published table and sweeps. `python benchmarks/qm9.py`.
 
-Every row is kept in `--out`, so that a killed run goes on where it stopped. Writes qm9.md and qm9.png beside this file.
+Every row is kept in `--out`, so that a killed run goes on where it stopped. After each row qm9.md and qm9.png
+beside this file are written from all rows so far.
 """
 
 import json
@@ -78,10 +79,10 @@ def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
     tilts += [replace(base, ess=None, temperature=value) for value in (0.5, 1.0, 2.0, 5.0)]
     return {
         "main": main,
+        "stop": [replace(base, stop=stop) for stop in (0.0, 0.1, 0.3, 0.5, 0.7)],
+        "temperature": tilts,
         "n": [replace(base, n=n) for n in (10, 50, 200, 1000)],
         "delta": [replace(base, delta=delta) for delta in (4, 8, 16, 32)],
-        "temperature": tilts,
-        "stop": [replace(base, stop=stop) for stop in (0.0, 0.1, 0.3, 0.5, 0.7)],
     }
 
 
@@ -98,7 +99,8 @@ def main(model: str = "udlm-qm9-small", out: str = "outputs/benchmarks/qm9", see
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(evaluate(setting, backbone, store, training)))
         rows[setting] = json.loads(path.read_text())
-    write(tables, rows, backbone)
+        done = {name: [s for s in table if s in rows] for name, table in tables.items()}
+        write({name: table for name, table in done.items() if table}, rows, backbone)
 
 
 def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], backbone: UDLM) -> None:
@@ -107,8 +109,8 @@ def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]
     for name, table in tables.items():
         frame = pd.DataFrame([{"setting": s.label(), **{k: rows[s][k] for k in SHOWN}} for s in table])
         grouped = frame.groupby("setting", sort=False)
-        means, spreads = grouped.mean(), grouped.std(correction=0)
-        seeds = len(table) // len(means)
+        means, spreads = grouped.mean(), grouped.std(ddof=0)
+        seeds = grouped.size().max()
         text += [f"\n## {name} ({seeds} seed{'s' if seeds > 1 else ''})\n", "| setting | " + " | ".join(SHOWN) + " |"]
         text += ["|" + "---|" * (len(SHOWN) + 1)]
         for label in means.index:
@@ -116,7 +118,6 @@ def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]
             text.append(f"| {label} | " + " | ".join(cells) + " |")
     (here / "qm9.md").write_text("\n".join(text) + "\n")
     plot(tables, rows, here / "qm9.png")
-    print("\n".join(text))
 
 
 def number(mean: float, spread: float) -> str:
@@ -132,17 +133,18 @@ def plot(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]]
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    plt.close("all")
     axes_of = {"n": "n", "delta": "delta", "temperature": "ess", "stop": "stop"}
     plain = rows[next(s for s in tables["main"] if not s.n)]
     figure, axes = plt.subplots(2, len(axes_of), figsize=(13, 5), sharey="row", constrained_layout=True)
     for column, (name, field) in enumerate(axes_of.items()):
-        points = [s for s in tables[name] if getattr(s, field) is not None]
+        points = [s for s in tables.get(name, []) if getattr(s, field) is not None]
         for row, metric in enumerate(("novel_count", "valid")):
             axis = axes[row][column]
             axis.plot([getattr(s, field) for s in points], [rows[s][metric] for s in points], "o-", label="LiDAR")
             axis.axhline(plain[metric], ls="--", c="grey", label="vanilla")
             axis.set(xlabel={"delta": "lookahead steps", "ess": "target ESS / n"}.get(field, field))
-            axis.set_xscale("linear" if field == "stop" else "log")
+            axis.set_xscale("log" if points and field != "stop" else "linear")
             axis.grid(alpha=0.3)
         axes[0][0].set_ylabel("novel valid molecules")
         axes[1][0].set_ylabel("valid fraction")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lidar_lightning.files import write_atomically
 from lidar_lightning.rewards import Reward, score
 
 logger = logging.getLogger(__name__)
@@ -154,21 +154,6 @@ class BankStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path(provenance).with_suffix(".lock")):
             yield
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes to a temporary name, then renames. Raises OSError naming the path; nothing is left behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

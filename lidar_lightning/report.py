@@ -12,6 +12,7 @@ from typing import Any
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from lidar_lightning.files import write_atomically
 from lidar_lightning.plots import ess_chart, histograms
 from lidar_lightning.run_data import Run, column_values, read_run, read_summary, reward_columns
 
@@ -35,6 +36,7 @@ def write_report(run: str | Path) -> Path:
 
     Raises:
         ValueError: if the folder or summary.json is missing, or a file is damaged or lacks what is shown.
+        OSError: naming the file, if it cannot be written.
     """
     folder = Path(run)
     summary = read_summary(folder)
@@ -46,7 +48,7 @@ def write_report(run: str | Path) -> Path:
     sections += [diagnostics_section(content), settings_section(content)]
     path = folder / "report.html"
     body = "\n".join(section for section in sections if section)
-    path.write_text(_page(content.title, folder.resolve().name, body), encoding="utf-8")
+    write_atomically(path, _page(content.title, folder.resolve().name, body).encode())
     return path
 
 

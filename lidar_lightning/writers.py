@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lidar_lightning.bank import write_atomically
+from lidar_lightning.files import write_atomically
 
 
 @dataclass

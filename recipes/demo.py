@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from lidar_lightning.files import write_atomically
 from lidar_lightning.report import write_report
 from recipes import qm9_dpo, qm9_lidar
 
@@ -36,7 +37,7 @@ def main(
     for method in ("vanilla", "lidar", "dpo", "dpo+lidar"):
         methods |= json.loads((folder / method / "summary.json").read_text())["methods"]
     summary = {"title": "Molecules with many rings", "reward_name": "ring_count", "methods": methods}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+    write_atomically(folder / "summary.json", json.dumps(summary, indent=1).encode())
     for method, row in methods.items():
         print(f"{method:>10}  reward {row['reward']:.3f}  valid {row['valid']:.3f}  novel {row['novel']:.3f}")
     return str(write_report(folder))

@@ -6,7 +6,8 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 import torch
 
-from lidar_lightning.bank import BankStore, LookaheadBank, write_atomically
+from lidar_lightning.bank import BankStore, LookaheadBank
+from lidar_lightning.files import write_atomically
 from lidar_lightning.rewards import CallableReward
 
 
