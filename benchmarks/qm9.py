@@ -100,7 +100,7 @@ def main(model: str = "udlm-qm9-small", out: str = "outputs/benchmarks/qm9", see
             path.write_text(json.dumps(evaluate(setting, backbone, store, training)))
         rows[setting] = json.loads(path.read_text())
         done = {name: [s for s in table if s in rows] for name, table in tables.items()}
-        write({name: table for name, table in done.items() if table}, rows, backbone)
+        write({name: table for name, table in done.items() if len(table) > 1 or name == "main"}, rows, backbone)
 
 
 def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], backbone: UDLM) -> None:
