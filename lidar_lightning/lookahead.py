@@ -35,20 +35,18 @@ class Lookahead:
                 raise ValueError(f"lookahead {name} must be at least 1, got {value}")
         self.steps, self.n, self.backbone, self.batch_size = steps, n, backbone, batch_size
 
+    def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
+        """Where the bank of a prompt comes from."""
+        source = self.backbone or backbone
+        solver = source.solver(self.steps).name
+        return Provenance(prompt, source.name, source.fingerprint(), solver, self.steps, self.n, seed)
+
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
     ) -> LookaheadBank:
         """The bank of a prompt with those rewards: from the store, re-scored if need be, or drawn and stored."""
         source = self.backbone or backbone
-        provenance = Provenance(
-            prompt,
-            source.name,
-            source.fingerprint(),
-            type(source.solver(self.steps)).__name__,
-            self.steps,
-            self.n,
-            seed,
-        )
+        provenance = self.provenance(backbone, prompt, seed)
         if store is None:
             return self._draw(source, provenance).scored(rewards, source.decode)
         with store.locked(provenance):

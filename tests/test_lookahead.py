@@ -3,6 +3,7 @@ import torch
 
 from lidar_lightning import BankStore, Lookahead
 from lidar_lightning.rewards import CallableReward
+from lidar_lightning.solvers import Ancestral
 from tests.conftest import tiny
 
 
@@ -48,3 +49,11 @@ def test_other_weights_may_draw(udlm, carbon_reward):
 def test_settings_below_one_are_refused(setting):
     with pytest.raises(ValueError, match=f"{setting} must be at least 1, got 0"):
         Lookahead(**{setting: 0})
+
+
+def test_another_time_grid_is_another_bank(udlm, monkeypatch):
+    spaced = Lookahead(3).provenance(udlm, "a", 0)
+    monkeypatch.setattr(udlm, "solver", lambda steps: Ancestral(udlm.schedule, steps, power=1.0))
+    equal = Lookahead(3).provenance(udlm, "a", 0)
+    assert (spaced.solver, equal.solver) == ("Ancestral(power=1.5)", "Ancestral(power=1)")
+    assert spaced.key() != equal.key()

@@ -136,3 +136,10 @@ def test_log_linear_schedule():
     torch.testing.assert_close(schedule.level(t), -alpha.log())
     (slope,) = torch.autograd.grad(alpha.sum(), t)
     assert (slope == schedule.slope()).all()
+
+
+def test_names_tell_schedulers_apart():
+    linear, scaled = diffusers.DDIMScheduler(), diffusers.DDIMScheduler(beta_schedule="scaled_linear")
+    settings = ((linear, 10, 0.0), (linear, 10, 1.0), (scaled, 10, 0.0))
+    assert len({SchedulerSolver(*setting).name for setting in settings}) == 3
+    assert SchedulerSolver(linear, 10).name == SchedulerSolver(diffusers.DDIMScheduler(), 20).name

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, cast
 
 import lightning as L
@@ -87,18 +88,15 @@ class LiDARModule(L.LightningModule):
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines the samples of a run."""
-        lookahead = self.lookahead and {
-            "steps": self.lookahead.steps,
-            "n": self.lookahead.n,
-            "fingerprint": self.lookahead.backbone and self.lookahead.backbone.fingerprint(),
-        }
+        bank = asdict(self.lookahead.provenance(self.backbone, "", self.seed)) if self.lookahead else {}
+        lookahead = {k: v for k, v in bank.items() if k not in ("prompt", "seed")} or None
         return {
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint(),
             "reward": self.reward.name,
             "scored": {r.name: r.version for r in self.rewards},
             "lookahead": lookahead,
-            "solver": type(self.solver).__name__,
+            "solver": self.solver.name,
             "steps": self.steps,
             "seed": self.seed,
             "method": self.method,

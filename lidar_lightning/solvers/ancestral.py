@@ -26,7 +26,7 @@ class Ancestral:
     def __init__(self, schedule: Schedule, steps: int = 32, power: float = 1.5):
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
-        self.schedule = schedule
+        self.schedule, self.name = schedule, f"Ancestral(power={power:g})"
         self.times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
 
     def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:

@@ -10,6 +10,8 @@ from lidar_lightning.seeding import Generators
 class Solver(Protocol):
     """Steps a batch from noise to data along `times`."""
 
+    name: str
+    """The method and all that determines its steps but their number, in reports and in the provenance of banks."""
     times: Tensor
     """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
 

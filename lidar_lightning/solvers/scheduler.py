@@ -1,5 +1,7 @@
 """Diffusers schedulers as solvers of continuous data."""
 
+import hashlib
+import json
 from typing import Any
 
 import torch
@@ -39,6 +41,9 @@ class SchedulerSolver:
         plain = {"prediction_type": "sample", "clip_sample": False, "thresholding": False}
         self.scheduler = type(scheduler).from_config(config, **{k: v for k, v in plain.items() if k in config})
         self.scheduler.set_timesteps(steps)
+        public = {k: v for k, v in self.scheduler.config.items() if not k.startswith("_")}
+        digest = hashlib.sha256(json.dumps(public, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        self.name = f"{name}(eta={eta:g}, config={digest})"
         self.schedule = VariancePreserving(self.scheduler.alphas_cumprod)
         self.steps, self.extra = steps, {"eta": eta} if name == "DDIMScheduler" else {}
         self.timesteps = self.scheduler.timesteps.double()
