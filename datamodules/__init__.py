@@ -3,5 +3,6 @@
 from datamodules.preferences import PreferenceDataModule
 from datamodules.prompts import PromptDataModule
 from datamodules.qm9 import QM9DataModule
+from datamodules.shapes import ShapesDataModule
 
-__all__ = ["PreferenceDataModule", "PromptDataModule", "QM9DataModule"]
+__all__ = ["PreferenceDataModule", "PromptDataModule", "QM9DataModule", "ShapesDataModule"]
