@@ -4,11 +4,10 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from lidar_lightning.backbones import UDLM
 from lidar_lightning.losses.udlm import posterior_cross_entropy
-from lidar_lightning.optim import MuonAdamW
+from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
@@ -26,9 +25,7 @@ class PretrainModule(L.LightningModule):
     Args:
         backbone: the model to train.
         lr: peak learning rate of Muon and AdamW.
-        warmup: fraction of all steps with a rising learning rate.
-        decay: fraction of all steps, the last ones, in which it falls linearly to zero. Between them it is constant,
-            so that a run can be resumed from before its decay with more steps.
+        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         samples: molecules drawn at each validation; 0 draws none.
         compile: compile the network (worth it on a CPU in bfloat16 too).
     """
@@ -43,8 +40,7 @@ class PretrainModule(L.LightningModule):
         compile: bool = False,
     ):
         super().__init__()
-        if not 0 <= warmup <= 1 - decay <= 1:
-            raise ValueError(f"warmup and decay are fractions of the run and share it, got {warmup} and {decay}")
+        check_fractions(warmup, decay)
         self.backbone, self.lr, self.samples, self.compile_network = backbone, lr, samples, compile
         self.warmup, self.decay = warmup, decay
 
@@ -85,12 +81,5 @@ class PretrainModule(L.LightningModule):
         chosen = {id(p) for p in matrices}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
         optimizer = MuonAdamW(matrices, others, self.lr)
-        total = self.trainer.estimated_stepping_batches
-
-        def factor(step: int) -> float:
-            done = step / total
-            rise = done / self.warmup if self.warmup else 1.0
-            fall = (1 - done) / self.decay if self.decay else 1.0
-            return min(1.0, max(rise, 1e-3), max(fall, 0.0))
-
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -12,6 +12,7 @@ from lidar_lightning.rewards.molecules import (
     SyntheticAccessibility,
     Validity,
 )
+from lidar_lightning.rewards.shapes import ShapesReward, ShapesVerdict
 
 __all__ = [
     "QED",
@@ -23,6 +24,8 @@ __all__ = [
     "MoleculeReward",
     "Reward",
     "RingCount",
+    "ShapesReward",
+    "ShapesVerdict",
     "SyntheticAccessibility",
     "Validity",
     "load_reward",

@@ -1,0 +1,132 @@
+"""Latents of the shapes task, encoded once and kept on disk."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.shapes import Scenes, whole
+from lidar_lightning.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+class Latents(Dataset):
+    """Batches {"latent": (B, C, H, W) float32, "prompt": list of B captions}, in the order of the scenes."""
+
+    def __init__(self, latents: Tensor, scenes: Scenes):
+        self.latents = latents
+        self.prompts = [scenes.prompt(index).text for index in range(len(latents))]
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Any]:
+        return {"latent": self.latents[indices].float(), "prompt": [self.prompts[index] for index in indices]}
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Latents (n, C, h, w) of pictures (n, 3, H, W) in [0, 1]: means of the posterior, scaled as pipelines do."""
+    mean = vae.encode(2 * images.to(vae.dtype) - 1).latent_dist.mean
+    return (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+
+def fingerprint(vae: AutoencoderKL) -> str:
+    """Hash of the weights."""
+    digest = hashlib.sha256()
+    for key, value in sorted(vae.state_dict().items()):
+        digest.update(f"{key}{tuple(value.shape)}".encode())
+        digest.update(value.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class LatentsDataModule(L.LightningDataModule):
+    """Latents of the scenes of `ShapesDataModule` in half precision, 2 kB each.
+
+    They are read from `cache`, where one file stands for the weights of the autoencoder, the seed and the number. A
+    file that is missing or damaged is written anew.
+
+    Args:
+        vae: the autoencoder.
+        cache: folder of the files.
+        count: training scenes.
+        validation: scenes of held-out captions.
+        batch_size: latents per batch and device; encoding takes as many pictures at a time.
+        seed: of the scenes.
+
+    Raises:
+        ValueError: if a number is below 1.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        cache: str,
+        count: int = 100_000,
+        validation: int = 1080,
+        batch_size: int = 128,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.vae, self.cache, self.batch_size, self.seed = vae, Path(cache), batch_size, seed
+        self.scenes = {"train": Scenes(count, seed), "validation": Scenes(validation, seed, "validation")}
+
+    def path(self, split: str) -> Path:
+        """The file of a split."""
+        name = f"{split}-{len(self.scenes[split])}-seed{self.seed}-{fingerprint(self.vae)}.safetensors"
+        return self.cache / name
+
+    def prepare_data(self) -> None:
+        """Encodes what is not on disk."""
+        for split in self.scenes:
+            if self.read(split) is None:
+                self.write(split)
+
+    def read(self, split: str) -> Tensor | None:
+        """The latents of a split (n, C, h, w), or None if their file is missing or damaged."""
+        path = self.path(split)
+        if not path.is_file():
+            return None
+        try:
+            return load_file(path)["latents"]
+        except (SafetensorError, KeyError, OSError) as error:
+            logger.warning("%s is damaged and will be written anew: %s", path, error)
+            return None
+
+    def write(self, split: str) -> None:
+        """Encodes the pictures of a split and writes their file."""
+        scenes = self.scenes[split]
+        logger.info("encoding %d pictures (%s)", len(scenes), split)
+        batches = DataLoader(scenes, self.batch_size, collate_fn=whole)
+        device_type, memory = self.vae.device.type, torch.channels_last
+        with torch.autocast(device_type, torch.bfloat16):
+            latents = [encode(self.vae, b["image"].to(self.vae.device, memory_format=memory)).half() for b in batches]
+        write_atomically(self.path(split), save({"latents": torch.cat(latents).contiguous().cpu()}))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the latents."""
+        found = {split: self.read(split) for split in self.scenes}
+        missing = [str(self.path(split)) for split, latents in found.items() if latents is None]
+        if missing:
+            raise ValueError(f"no latents at {missing[0]}: call prepare_data first")
+        self.training, self.held_out = (Latents(found[split], self.scenes[split]) for split in self.scenes)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.training, self.batch_size, shuffle=True, drop_last=True, collate_fn=whole)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.held_out, self.batch_size, collate_fn=whole)

@@ -1,0 +1,74 @@
+"""Training the autoencoder of the shapes task with `trainer.fit`."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from diffusers import AutoencoderKL
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
+from lidar_lightning.shapes.verdict import verdicts
+
+
+class AutoencoderModule(L.LightningModule):
+    """Fits an AutoencoderKL by the absolute and the squared error of its reconstructions.
+
+    Validation logs `val/l1` in units of the [0, 1] range, and `val/read`, the fraction of the reconstructions in which
+    `verdicts` still finds what the caption says.
+
+    Args:
+        vae: the autoencoder.
+        lr: peak learning rate.
+        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        kl: weight of the Kullback-Leibler divergence from the standard normal, in nats per latent number.
+        compile: compile the network.
+    """
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        lr: float = 2e-3,
+        warmup: float = 0.03,
+        decay: float = 0.5,
+        kl: float = 1e-4,
+        compile: bool = False,
+    ):
+        super().__init__()
+        check_fractions(warmup, decay)
+        if kl < 0:
+            raise ValueError(f"kl, the weight of the divergence, must not be negative, got {kl}")
+        self.vae, self.lr, self.warmup, self.decay, self.kl = vae, lr, warmup, decay, kl
+        self.compile_network = compile
+
+    def on_fit_start(self) -> None:
+        if self.compile_network:
+            self.vae.encoder.compile()
+            self.vae.decoder.compile()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        pixels = (2 * batch["image"] - 1).contiguous(memory_format=torch.channels_last)
+        posterior = self.vae.encode(pixels).latent_dist
+        error = self.vae.decode(posterior.sample()).sample.float() - pixels
+        divergence = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = error.abs().mean() + error.square().mean() + self.kl * divergence
+        self.log_dict({"train/l1": error.abs().mean() / 2, "train/kl": divergence}, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        images, prompts = batch["image"], batch["prompt"]
+        mode = self.vae.encode(2 * images - 1).latent_dist.mode()
+        restored = (self.vae.decode(mode).sample.float() / 2 + 0.5).clamp(0, 1)
+        read = sum(verdict.correct for verdict in verdicts(restored, prompts)) / len(prompts)
+        values = {"val/l1": (restored - images).abs().mean(), "val/read": read}
+        self.log_dict(values, batch_size=len(images), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        ends = {id(self.vae.encoder.conv_in.weight), id(self.vae.decoder.conv_out.weight)}
+        matrices = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in ends]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in self.parameters() if id(p) not in chosen]
+        optimizer = MuonAdamW(matrices, others, self.lr)
+        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

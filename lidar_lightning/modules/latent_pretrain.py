@@ -1,0 +1,188 @@
+"""Training the denoiser and the text encoders of a latent text-to-image pipeline from scratch with `trainer.fit`."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from diffusers import FluxPipeline, StableDiffusionPipeline
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from lidar_lightning.attention import training_attention
+from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
+from lidar_lightning.seeding import stream_seed
+from lidar_lightning.shapes.grammar import LENGTH, held_out_prompts
+from lidar_lightning.shapes.render import SIZE
+from lidar_lightning.shapes.verdict import verdicts
+
+NOT_HIDDEN = re.compile(r"emb|norm|shared|bias|conv_in|conv_out|^denoiser\.proj_out")
+"""Names of weights that are no hidden matrices: embeddings, modulation, input and output layers."""
+
+
+class LatentPretrainModule(L.LightningModule, ABC):
+    """Fits a diffusers pipeline on latents and their captions.
+
+    A fraction `dropout` of the captions is left empty, for classifier-free guidance. Text encoders are trained with
+    the denoiser. Batches are {"latent": (B, C, H, W), "prompt": list of B captions}.
+    Validation logs `val/loss` and `val/accuracy`, the fraction of pictures drawn for held-out captions by the stock
+    pipeline that `verdicts` finds correct, and the same by category.
+
+    Args:
+        pipe: the pipeline; the weights of its parts are trained in place.
+        lr: peak learning rate of Muon and AdamW.
+        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        dropout: fraction of captions that are left out, in [0, 1].
+        per_category: held-out captions of each category drawn at each validation, one picture each; 0 draws none.
+        steps: of the pipeline's sampler.
+        guidance: scale of the classifier-free guidance of those pictures.
+        compile: compile the denoiser.
+    """
+
+    def __init__(
+        self,
+        pipe: Any,
+        lr: float = 2e-3,
+        warmup: float = 0.02,
+        decay: float = 0.5,
+        dropout: float = 0.1,
+        per_category: int = 16,
+        steps: int = 25,
+        guidance: float = 3.0,
+        compile: bool = False,
+    ):
+        super().__init__()
+        check_fractions(warmup, decay)
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout is a fraction of the captions, got {dropout}")
+        self.pipe, self.lr, self.warmup, self.decay, self.dropout = pipe, lr, warmup, decay, dropout
+        self.per_category, self.steps, self.guidance, self.compile_network = per_category, steps, guidance, compile
+        parts = pipe.components
+        self.denoiser: nn.Module = parts["unet" if "unet" in parts else "transformer"]
+        self.text = nn.ModuleList(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts)
+
+    @abstractmethod
+    def error(self, latents: Tensor, prompts: Sequence[str], u: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error (B,) of the prediction, at noise levels u (B,) in [0, 1)."""
+
+    @abstractmethod
+    def draw(self, prompts: Sequence[str], generators: list[torch.Generator]) -> Tensor:
+        """Pictures (n, 3, 64, 64) in [0, 1] by the stock pipeline, one per prompt."""
+
+    def on_fit_start(self) -> None:
+        self.pipe.to(self.device)
+        self.pipe.set_progress_bar_config(disable=True)
+        if self.compile_network:
+            self.denoiser.compile()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        latents = batch["latent"]
+        spread = torch.arange(len(latents), device=self.device) / len(latents)
+        u = (torch.rand(1, device=self.device) + spread) % 1
+        kept = (torch.rand(len(latents)) >= self.dropout).tolist()
+        prompts = [prompt if keep else "" for prompt, keep in zip(batch["prompt"], kept, strict=True)]
+        with training_attention(self.device):
+            loss = self.error(latents, prompts, u, torch.randn_like(latents)).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        latents = batch["latent"]
+        generator = torch.Generator().manual_seed(batch_idx)
+        u = torch.rand(len(latents), generator=generator).to(self.device)
+        noise = torch.randn(latents.shape, generator=generator).to(self.device)
+        loss = self.error(latents, batch["prompt"], u, noise).mean()
+        self.log("val/loss", loss, batch_size=len(latents), prog_bar=True, sync_dist=True)
+        if batch_idx == 0 and self.per_category and not self.trainer.sanity_checking:
+            found = self.accuracy(held_out_prompts(self.per_category))
+            self.log_dict({f"val/{name}": value for name, value in found.items()}, batch_size=1, sync_dist=True)
+
+    @torch.no_grad()
+    def accuracy(self, prompts: Sequence[str]) -> dict[str, float]:
+        """The fraction of correct pictures, one per prompt: "accuracy" over all, and by category."""
+        generators = [torch.Generator().manual_seed(stream_seed(0, prompt, 0)) for prompt in prompts]
+        images = self.draw(prompts, generators).float().clamp(0, 1)
+        correct: dict[str, list[bool]] = {"accuracy": []}
+        for verdict in verdicts(images, prompts):
+            for name in ("accuracy", verdict.prompt.category):
+                correct.setdefault(name, []).append(verdict.correct)
+        return {name: sum(values) / len(values) for name, values in correct.items()}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        named = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        hidden = {name for name, p in named.items() if p.ndim >= 2 and not NOT_HIDDEN.search(name)}
+        matrices = [p for name, p in named.items() if name in hidden]
+        others = [p for name, p in named.items() if name not in hidden]
+        optimizer = MuonAdamW(matrices, others, self.lr)
+        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class StableDiffusionPretrain(LatentPretrainModule):
+    """A StableDiffusionPipeline: its UNet predicts what its scheduler's `prediction_type` says, eps or v.
+
+    Noise levels are even in the schedule's timesteps.
+    """
+
+    pipe: StableDiffusionPipeline
+
+    def error(self, latents: Tensor, prompts: Sequence[str], u: Tensor, noise: Tensor) -> Tensor:
+        scheduler = self.pipe.scheduler
+        t = (u * scheduler.config.num_train_timesteps).long()
+        condition = self.pipe.encode_prompt(list(prompts), self.device, 1, False)[0]
+        x_t = scheduler.add_noise(latents, noise, t)
+        v = scheduler.config.prediction_type == "v_prediction"
+        target = scheduler.get_velocity(latents, noise, t) if v else noise
+        prediction = self.denoiser(x_t, t, encoder_hidden_states=condition).sample
+        return (prediction.float() - target).square().flatten(1).mean(1)
+
+    def draw(self, prompts: Sequence[str], generators: list[torch.Generator]) -> Tensor:
+        settings = {"num_inference_steps": self.steps, "guidance_scale": self.guidance, "output_type": "pt"}
+        return self.pipe(list(prompts), generator=generators, **settings).images
+
+
+class FluxPretrain(LatentPretrainModule):
+    """A FluxPipeline: its transformer predicts the velocity eps - x0 at x_t = (1 - t) x0 + t eps.
+
+    The noise levels t are logit-normal (Esser et al., arXiv 2403.03206).
+    """
+
+    pipe: FluxPipeline
+
+    def error(self, latents: Tensor, prompts: Sequence[str], u: Tensor, noise: Tensor) -> Tensor:
+        normal = torch.special.ndtri(u.double().clamp(1e-6, 1 - 1e-6)).float()
+        t = normal.sigmoid()
+        count, channels, height, width = latents.shape
+        embeds, pooled, text_ids = self.pipe.encode_prompt(
+            list(prompts), None, device=self.device, max_sequence_length=LENGTH
+        )
+        ids = self.pipe._prepare_latent_image_ids(count, height // 2, width // 2, self.device, latents.dtype)
+        level = t.view(-1, 1, 1, 1)
+        x_t, target = (
+            self.pipe._pack_latents(values, count, channels, height, width)
+            for values in ((1 - level) * latents + level * noise, noise - latents)
+        )
+        prediction = self.denoiser(
+            hidden_states=x_t,
+            timestep=t,
+            pooled_projections=pooled,
+            encoder_hidden_states=embeds,
+            txt_ids=text_ids,
+            img_ids=ids,
+        ).sample
+        return (prediction.float() - target).square().flatten(1).mean(1)
+
+    def draw(self, prompts: Sequence[str], generators: list[torch.Generator]) -> Tensor:
+        return self.pipe(
+            list(prompts),
+            negative_prompt=[""] * len(prompts),
+            true_cfg_scale=self.guidance,
+            height=SIZE,
+            width=SIZE,
+            max_sequence_length=LENGTH,
+            num_inference_steps=self.steps,
+            generator=generators,
+            output_type="pt",
+        ).images

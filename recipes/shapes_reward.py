@@ -1,0 +1,46 @@
+"""Train the learned reward of the shapes task: `python -m recipes.shapes_reward`. Run it again to go on."""
+
+import copy
+from pathlib import Path
+
+import torch
+
+from datamodules import ShapesDataModule
+from lidar_lightning.modules.contrastive import ContrastiveModule
+from lidar_lightning.shapes.scorer import ShapesScorer
+from recipes.training import fit
+
+
+def main(
+    out: str = "outputs/shapes/reward",
+    steps: int = 3000,
+    width: int = 128,
+    layers: int = 2,
+    batch_size: int = 64,
+    lr: float = 2e-3,
+    decay: float = 0.5,
+    validation: int = 432,
+    precision: str = "bf16-mixed",
+    compile: bool = False,
+    save_every: int = 250,
+    seed: int = 0,
+) -> Path:
+    """Fits a ShapesScorer and writes `out`/model, in half precision, for `ShapesReward`; returns that folder.
+
+    A batch holds `batch_size` scenes and as many twins.
+    """
+    folder = Path(out)
+    torch.manual_seed(seed)
+    model = ShapesScorer(width, layers)
+    data = ShapesDataModule(batch_size=batch_size, validation=validation, twins=True, seed=seed)
+    module = ContrastiveModule(model, lr=lr, decay=decay, compile=compile)
+    fit(module, data, folder, steps, precision, save_every)
+    module.standardise(data.held_out.__getitems__(range(validation)))
+    copy.deepcopy(model).half().save_pretrained(folder / "model")
+    return folder / "model"
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main)
