@@ -39,7 +39,12 @@ class Lookahead:
         """Where the bank of a prompt comes from."""
         source = self.backbone or backbone
         solver = source.solver(self.steps).name
-        return Provenance(prompt, source.name, source.fingerprint(), solver, self.steps, self.n, seed)
+        if source.space != backbone.space:
+            raise ValueError(
+                f"lookaheads of {source.name!r} lie in the space {source.space!r}, but {backbone.name!r} works in "
+                f"{backbone.space!r}: draw them with a model of the same data, latents and size"
+            )
+        return Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
 
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None

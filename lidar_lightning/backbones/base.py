@@ -2,7 +2,8 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -61,15 +62,28 @@ class Backbone(nn.Module, ABC):
         """Denoising error per sample (B,), the e of the DPO loss: for tokens one draw of the NELBO in nats."""
 
     @property
+    @abstractmethod
+    def space(self) -> str:
+        """Identifies the space of clean samples: banks of one space do not fit models of another."""
+
+    def active(self) -> AbstractContextManager[None]:
+        """Within it the network is as this backbone uses it; several backbones may share one network."""
+        return nullcontext()
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
     def fingerprint(self) -> str:
         """Hash of the weights that are in force: equal weights give equal banks."""
         digest = hashlib.sha256(self.name.encode())
-        for key, value in sorted(self.state_dict().items()):
-            digest.update(f"{key}{tuple(value.shape)}".encode())
-            flat = value.detach().flatten()
-            picked = flat[:: max(1, len(flat) // 4096)].float().cpu()
-            digest.update(picked.numpy().tobytes())
+        hash_tensors(digest, self.state_dict())
         return digest.hexdigest()[:16]
+
+
+def hash_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Adds names, shapes and about 4096 evenly spaced values of each tensor to a hash."""
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key}{tuple(value.shape)}".encode())
+        flat = value.detach().flatten()
+        digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())
