@@ -88,6 +88,23 @@ def adapters_off(backbone: "Backbone") -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+def own_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of `add_lora`'s adapters as `<layer>.lora_A.weight` (r, in) and `<layer>.lora_B.weight` (out, r), for
+    a scale of 1.
+
+    Raises:
+        ValueError: if the model holds none.
+    """
+    state: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer) and OWN in layer.lora_A:
+            down, up = (getattr(layer, part)[OWN].weight.detach() for part in ("lora_A", "lora_B"))
+            state |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up * layer.scaling[OWN]}
+    if not state:
+        raise ValueError(f"the {type(model).__name__} holds no adapters that were trained here")
+    return state
+
+
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """The parameters of the state dict that were trained."""
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}

@@ -116,6 +116,10 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         make(scheduler="Nothing")
     with pytest.raises(ValueError, match="cannot solve with a KDPM2DiscreteScheduler"):
         make(scheduler="KDPM2DiscreteScheduler")
+    with pytest.raises(ValueError, match="DDIMScheduler steps through variance-preserving noise, but the model was"):
+        make("Flux", scheduler="DDIMScheduler")
+    with pytest.raises(ValueError, match="steps through flow matching, but the model"):
+        make(scheduler="FlowMatchEulerDiscreteScheduler")
 
 
 def test_prompts_that_do_not_fit_are_named():

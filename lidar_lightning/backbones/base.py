@@ -1,10 +1,12 @@
 """What every model is here: a denoiser that predicts clean data from noised data."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +71,14 @@ class Backbone(nn.Module, ABC):
     def active(self) -> AbstractContextManager[None]:
         """Within it the network is as this backbone uses it; several backbones may share one network."""
         return nullcontext()
+
+    def frozen_copy(self) -> Self:
+        """A second model with the same weights, not trained."""
+        return copy.deepcopy(self).requires_grad_(False).eval()
+
+    def export_lora(self, folder: str | Path) -> None:
+        """Writes trained adapters in the form that the model's own library loads."""
+        raise ValueError(f"{type(self).__name__} has no other library to export adapters to: use the checkpoint")
 
     @property
     def device(self) -> torch.device:

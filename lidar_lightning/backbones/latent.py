@@ -1,5 +1,6 @@
 """Latent image models of diffusers as backbones: what Stable Diffusion, SDXL, SD3 and FLUX share."""
 
+import copy
 import hashlib
 import warnings
 from abc import abstractmethod
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from lidar_lightning.adapters import OWN, adapter_names, adapters_on
+from lidar_lightning.adapters import OWN, adapter_names, adapters_on, own_weights
 from lidar_lightning.backbones.base import Backbone, hash_tensors
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
@@ -73,10 +74,10 @@ class LatentBackbone(Backbone):
             raise ValueError(
                 f"{type(self).__name__} wraps a {self.pipeline_class.__name__}, got a {type(pipe).__name__}"
             )
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "guidance_scale": guidance_scale, "negative_prompt": negative_prompt, "height": height, "width": width,
             "scheduler": scheduler, "scheduler_options": scheduler_options, "eta": eta, "grid": grid,
-            "lora_scales": lora_scales, "offload": offload, "compile": False,
+            "lora_scales": lora_scales, "offload": offload, "name": name or own_name(pipe),
         }  # fmt: skip
         # In a tuple, so that only the network is a submodule.
         self._pipe = (pipe,)
@@ -94,7 +95,7 @@ class LatentBackbone(Backbone):
         loaded = adapter_names(self.network)
         if unknown := set(self.lora_scales) - loaded:
             raise ValueError(f"no LoRA adapters {sorted(unknown)} are loaded, only {sorted(loaded)}")
-        self.name = "+".join((name or own_name(pipe), *self.lora_scales))
+        self.name = "+".join((self.settings["name"], *self.lora_scales))
         for module in self.helpers:
             module.requires_grad_(False).eval()
         self.network.eval()
@@ -291,6 +292,23 @@ class LatentBackbone(Backbone):
         x0_hat = self._predict(x_t, t, condition, guided=False)
         weight = slope(*self.coefficients(x_t, t), self.kind)
         return (weight * (x0_hat - x0)).square().flatten(1).mean(1)
+
+    def frozen_copy(self) -> Self:
+        """A second network with the same weights around the same text encoders and VAE."""
+        other = self.variant()
+        other.network = copy.deepcopy(self.network).requires_grad_(False).eval()
+        return other
+
+    def export_lora(self, folder: str | Path) -> None:
+        """Writes the trained adapters so that `pipe.load_lora_weights(folder)` of stock diffusers loads them.
+
+        The scale alpha / rank is multiplied into them.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        state = own_weights(self.network)
+        self.pipeline_class.save_lora_weights(folder, **{f"{self.network_name}_lora_layers": state})
 
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import hash_tensors
+from lidar_lightning.chunks import in_chunks
 
 
 def vae_fingerprint(vae: Any) -> str:
@@ -29,12 +30,16 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
     if upcast:
         vae.float()
+    scaled = latents / vae.config.scaling_factor + offset(vae)
     try:
-        pixels = vae.decode((latents / vae.config.scaling_factor + offset(vae)).to(vae.dtype), return_dict=False)[0]
+        parts = in_chunks(
+            lambda start, stop: vae.decode(scaled[start:stop].to(vae.device, vae.dtype), return_dict=False)[0].float(),
+            len(latents),
+        )
     finally:
         if upcast:
             vae.half()
-    return (pixels.float() / 2 + 0.5).clamp(0, 1)
+    return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
 
 @torch.no_grad()
