@@ -19,11 +19,11 @@ class Ancestral:
     Args:
         schedule: token schedule.
         steps: network calls, at least 1.
-        power: times are (1 - i / steps)^power, down to 1e-5. 1 spaces them equally, as published; 1.5 puts more of them
+        power: times are (1 - i / steps)^power, down to 1e-5. 1 spaces them equally, as published; 2 puts more of them
             near the data, where one step must not change two tokens that depend on each other.
     """
 
-    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 1.5):
+    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 2.0):
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
         self.schedule, self.name = schedule, f"Ancestral(power={power:g})"
