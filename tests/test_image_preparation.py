@@ -8,7 +8,7 @@ from transformers import CLIPImageProcessorPil
 
 from lidar_lightning.rewards.images import check_images, normalise, resize, resize_crop, resize_pad, working_copy
 
-SIZES = [(64, 64), (70, 101), (101, 70), (33, 200), (20, 30), (32, 32)]
+SIZES = [(64, 64), (70, 101), (101, 70), (50, 70), (33, 200), (20, 30), (32, 32)]
 
 
 def pictures(height, width, n=2, seed=0):
