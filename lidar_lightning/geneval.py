@@ -121,6 +121,8 @@ class Detector:
 
         try:
             self.model = Mask2FormerForUniversalSegmentation.from_pretrained(model).to(device).eval()
+        except ImportError as error:
+            raise ValueError(f"transformers' Mask2Former lacks a package: pip install scipy ({error})") from error
         except (OSError, ValueError) as error:
             raise ValueError(f"no Mask2Former at {model!r}, as a folder or within reach: {error}") from error
         self.device, self.size = device, size

@@ -91,7 +91,7 @@ def detector(tmp_path_factory):
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = Mask2FormerConfig(
-        backbone_config=backbone, hidden_dim=16, feature_size=16, mask_feature_size=16, encoder_layers=1,
+        backbone_config=backbone, hidden_dim=32, feature_size=32, mask_feature_size=32, encoder_layers=1,
         decoder_layers=2, num_attention_heads=2, dim_feedforward=16, encoder_feedforward_dim=16, num_queries=40,
         id2label={0: "cat", 1: "mouse"}, label2id={"cat": 0, "mouse": 1},
     )  # fmt: skip

@@ -381,7 +381,7 @@ def test_rewards_follow_the_samples(make, name):
 def test_scores_are_stored_per_sample(make):
     """A bank keeps the scores of several image rewards, and scores nothing twice."""
     pixels = images(4)
-    bank = LookaheadBank(pixels, {}, Provenance("a red cat", "tiny", "abc", "DDIM", 2, 4, 0))
+    bank = LookaheadBank(pixels, {}, Provenance("a red cat", "tiny", "abc", "space", "DDIM", 2, 4, 0))
     parts = [make("clip_score"), make("image_reward"), JPEGCompressibility()]
     scored = bank.scored(parts, decode=lambda samples: samples)
     assert {name: scores.shape for name, scores in scored.rewards.items()} == {part.name: (4,) for part in parts}

@@ -84,6 +84,10 @@ class Backbone(nn.Module, ABC):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def origin(self) -> str:
+        """What adapters were trained on, to be asked before any are added: here the weights themselves."""
+        return self.fingerprint()
+
     def fingerprint(self) -> str:
         """Hash of the weights that are in force: equal weights give equal banks."""
         digest = hashlib.sha256(self.name.encode())

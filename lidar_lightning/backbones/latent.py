@@ -115,7 +115,7 @@ class LatentBackbone(Backbone):
         vae_slicing: bool = False,
         vae_tiling: bool = False,
         **settings: Any,
-    ) -> Self:
+    ) -> "LatentBackbone":
         """Loads a pipeline from a local folder or a hub repository.
 
         Args:
@@ -309,6 +309,10 @@ class LatentBackbone(Backbone):
         """
         state = own_weights(self.network)
         self.pipeline_class.save_lora_weights(folder, **{f"{self.network_name}_lora_layers": state})
+
+    def origin(self) -> str:
+        """The model's name: adapters trained in one precision are used in another."""
+        return self.settings["name"]
 
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""

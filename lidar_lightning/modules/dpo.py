@@ -64,7 +64,7 @@ class DPOModule(L.LightningModule):
             raise ValueError(f"DPO needs beta > 0, lr > 0 and draws >= 1, got {beta}, {lr} and {draws}")
         self.backbone, self.beta, self.lora, self.lr = backbone, beta, lora, lr
         self.draws, self.warmup, self.export = draws, warmup, export
-        self.base = backbone.fingerprint()
+        self.base = backbone.origin()
         # Out of the module list, so that it is neither trained nor saved.
         self._reference: list[Backbone] = []
         if lora is None:

@@ -78,7 +78,7 @@ class LiDARModule(L.LightningModule):
         }  # fmt: skip
         self.solver, self.steps, self.seed, self.method = backbone.solver(steps), steps, seed, method
         self.training_data, self.out = training_data, out
-        self.base = backbone.fingerprint()
+        self.base = backbone.origin()
         self.banks: dict[str, LookaheadBank] = {}
         self._guidance: tuple[tuple[str, ...], LiDARGuidance] | None = None
 
