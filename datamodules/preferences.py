@@ -6,8 +6,10 @@ from typing import Any
 import lightning as L
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.picture_pairs import TABLE, PicturePairs, download_pairs, encode_pairs
 from lidar_lightning.bank import LookaheadBank
 from lidar_lightning.rewards import Reward
 
@@ -81,14 +83,18 @@ def bank_pairs(
 class PreferenceDataModule(L.LightningDataModule):
     """Batches {"prompt": list, "chosen": samples, "rejected": samples} of preference pairs.
 
+    Pairs of pictures are files whose paths, relative to the table's folder, stand in its columns. Their latents and the
+    conditions of their prompts are encoded once, by the backbone that is trained, and kept beside the table.
+
     Args:
-        path: a file of pairs (see `read_pairs`), a bank file, or a folder of bank files.
+        path: a file of pairs (see `read_pairs`), a bank file, or a folder of bank files, or with pairs.csv.
         reward: of banks, the reward that decides; the bank must hold its scores.
         pairs: of banks, pairs drawn per bank.
         fraction: of banks, size of the best and of the worst group, in (0, 0.5].
         validation: fraction of the pairs held out, in [0, 1).
         batch_size: pairs per batch and device.
         seed: of the pairing and of the split.
+        hub: data set with Pick-a-Pic's columns, of which `pairs` pairs are written into the folder `path` first.
 
     Raises:
         ValueError: if the pairs cannot be had or a setting is out of range.
@@ -103,6 +109,7 @@ class PreferenceDataModule(L.LightningDataModule):
         validation: float = 0.05,
         batch_size: int = 64,
         seed: int = 0,
+        hub: str | None = None,
     ):
         super().__init__()
         if not 0 < fraction <= 0.5 or not 0 <= validation < 1 or pairs < 1 or batch_size < 1:
@@ -111,7 +118,11 @@ class PreferenceDataModule(L.LightningDataModule):
                 f"got {fraction}, {validation}, {pairs} and {batch_size}"
             )
         self.path, self.reward, self.pairs, self.fraction = Path(path), reward, pairs, fraction
-        self.validation, self.batch_size, self.seed = validation, batch_size, seed
+        self.validation, self.batch_size, self.seed, self.hub = validation, batch_size, seed, hub
+
+    def prepare_data(self) -> None:
+        if self.hub:
+            download_pairs(self.hub, self.path, self.pairs)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads or draws the pairs and splits them."""
@@ -125,14 +136,28 @@ class PreferenceDataModule(L.LightningDataModule):
                 item for bank in banks for item in bank_pairs(bank, self.reward, self.pairs, self.fraction, generator)
             ]
         else:
-            items = read_pairs(self.path)
+            table = self.path / TABLE if self.path.is_dir() else self.path
+            items = read_pairs(table)
         order = torch.randperm(len(items), generator=generator).tolist()
         held_out = int(len(items) * self.validation)
-        self.held_out = Pairs([items[i] for i in order[:held_out]])
-        self.training = Pairs([items[i] for i in order[held_out:]])
+        parts = [items[i] for i in order[:held_out]], [items[i] for i in order[held_out:]]
+        self.held_out, self.training = (self._dataset(part) for part in parts)
+
+    def _dataset(self, items: list[dict[str, Any]]) -> Dataset:
+        module: Any = self.trainer and self.trainer.lightning_module
+        if not items or isinstance(items[0]["chosen"], Tensor) or module is None or module.backbone.modality != "image":
+            return Pairs(items)
+        strategy: Any = self.trainer.strategy  # type: ignore[union-attr]
+        home = self.path if self.path.is_dir() else self.path.parent
+        items = [{**row, **{side: str(home / row[side]) for side in ("chosen", "rejected")}} for row in items]
+        module.backbone.to(strategy.root_device)
+        cache = encode_pairs(items, module.backbone, home, strategy.global_rank, strategy.world_size)
+        strategy.barrier()
+        return PicturePairs(items, cache)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.training, min(self.batch_size, len(self.training)), shuffle=True, drop_last=True)
+        size = min(self.batch_size, len(self.training))  # type: ignore[arg-type]
+        return DataLoader(self.training, size, shuffle=True, drop_last=True)
 
     def val_dataloader(self) -> DataLoader | list:
-        return DataLoader(self.held_out, self.batch_size) if len(self.held_out) else []
+        return DataLoader(self.held_out, self.batch_size) if len(self.held_out) else []  # type: ignore[arg-type]

@@ -1,11 +1,25 @@
 """LiDAR-Lightning: DPO fine-tuning of diffusion models and guidance by lookahead sample rewards, in one workflow."""
 
+from typing import TYPE_CHECKING
+
 from lidar_lightning.backbones import UDLM, Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance import LiDARGuidance
+from lidar_lightning.lazy import lazy_attributes
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.modules import DPOModule, LiDARModule, PretrainModule
+from lidar_lightning.pipelines import guide
 from lidar_lightning.rewards import Reward
+
+if TYPE_CHECKING:
+    from lidar_lightning.backbones import Flux, StableDiffusion, StableDiffusion3, StableDiffusionXL
+else:
+    __getattr__ = lazy_attributes(
+        __name__,
+        dict.fromkeys(
+            ("Flux", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"), "lidar_lightning.backbones"
+        ),
+    )
 
 __version__ = "0.1.0"
 __all__ = [
@@ -13,10 +27,15 @@ __all__ = [
     "Backbone",
     "BankStore",
     "DPOModule",
+    "Flux",
     "LiDARGuidance",
     "LiDARModule",
     "Lookahead",
     "LookaheadBank",
     "PretrainModule",
     "Reward",
+    "StableDiffusion",
+    "StableDiffusion3",
+    "StableDiffusionXL",
+    "guide",
 ]

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from lidar_lightning.backbones import Backbone
+if TYPE_CHECKING:
+    from lidar_lightning.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,52 @@ class LoRA:
             raise ValueError(f"LoRA needs rank >= 1 and dropout in [0, 1), got {self.rank} and {self.dropout}")
 
 
-def layers(model: nn.Module) -> list[BaseTunerLayer]:
-    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+OWN = "default"
+"""The adapter that `add_lora` makes; others came with a pipeline."""
 
 
-def add_lora(backbone: Backbone, lora: LoRA) -> None:
+def layers(model: nn.Module) -> list[LoraLayer]:
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def adapter_names(model: nn.Module) -> set[str]:
+    """Of all adapters that a model holds."""
+    return {name for layer in layers(model) for name in layer.r}
+
+
+@contextmanager
+def adapters_on(model: nn.Module, scales: dict[str, float]) -> Iterator[None]:
+    """The model with these adapters at these scales and its own trained one, and no other."""
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    before = [(layer, layer.active_adapters, dict(layer.scaling)) for layer in layers(model)]
+    try:
+        for layer, _, _ in before:
+            layer.set_adapter([name for name in (OWN, *scales) if name in layer.r], inference_mode=True)
+            for name, scale in scales.items():
+                layer.set_scale(name, scale)
+        yield
+    finally:
+        for layer, active, scaling in before:
+            layer.set_adapter(active, inference_mode=True)
+            layer.scaling.update(scaling)
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+
+
+def add_lora(backbone: "Backbone", lora: LoRA) -> None:
     """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet."""
     backbone.requires_grad_(False)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=backbone.lora_targets,  # type: ignore[arg-type]
+        target_modules=backbone.lora_targets,
     )
-    inject_adapter_in_model(config, backbone)
+    inject_adapter_in_model(config, backbone, adapter_name=OWN)
 
 
 @contextmanager
-def adapters_off(backbone: Backbone) -> Iterator[None]:
+def adapters_off(backbone: "Backbone") -> Iterator[None]:
     """The backbone without its adapters, for the reference of DPO. Call it under no_grad only."""
     for layer in layers(backbone):
         layer.enable_adapters(False)
@@ -57,6 +86,23 @@ def adapters_off(backbone: Backbone) -> Iterator[None]:
     finally:
         for layer in layers(backbone):
             layer.enable_adapters(True)
+
+
+def own_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of `add_lora`'s adapters as `<layer>.lora_A.weight` (r, in) and `<layer>.lora_B.weight` (out, r), for
+    a scale of 1.
+
+    Raises:
+        ValueError: if the model holds none.
+    """
+    state: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer) and OWN in layer.lora_A:
+            down, up = (getattr(layer, part)[OWN].weight.detach() for part in ("lora_A", "lora_B"))
+            state |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up * layer.scaling[OWN]}
+    if not state:
+        raise ValueError(f"the {type(model).__name__} holds no adapters that were trained here")
+    return state
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
@@ -70,7 +116,7 @@ def describe(lora: LoRA | None, base: str) -> dict[str, Any]:
     return {"lora": asdict(lora) if lora else None, "base": base}
 
 
-def prepare_for_checkpoint(backbone: Backbone, checkpoint: dict[str, Any], base: str) -> None:
+def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], base: str) -> None:
     """Makes the backbone able to load a checkpoint of `DPOModule` or `PretrainModule`: adds adapters if it has some.
 
     Args:
@@ -86,7 +132,7 @@ def prepare_for_checkpoint(backbone: Backbone, checkpoint: dict[str, Any], base:
                 f"the checkpoint's adapters were trained on weights {adapters['base']}, but the backbone "
                 f"{backbone.name!r} has {base}: use the backbone of the DPO run"
             )
-        if not layers(backbone):
+        if OWN not in adapter_names(backbone):
             add_lora(backbone, LoRA(**adapters["lora"]))
     own = {f"backbone.{name}": value.shape for name, value in backbone.state_dict().items()}
     given = {name: value.shape for name, value in checkpoint["state_dict"].items() if name.startswith("backbone.")}

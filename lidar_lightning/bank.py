@@ -31,6 +31,8 @@ class Provenance:
     backbone: str
     fingerprint: str
     """Of the weights that drew the samples."""
+    space: str
+    """Of the samples: a bank guides models of the same space only."""
     solver: str
     steps: int
     n: int

@@ -5,10 +5,14 @@ import time
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank, Provenance
+from lidar_lightning.chunks import in_chunks
+from lidar_lightning.presets import lookahead_backbone
+from lidar_lightning.presets import preset as find_preset
 from lidar_lightning.rewards import Reward
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
@@ -23,29 +27,57 @@ class Lookahead:
         steps: network calls per lookahead sample.
         n: samples per prompt.
         backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
-        batch_size: samples per network call.
+        batch_size: samples per network call; fewer if memory runs out.
+        preset: published setting of image models (see `presets`), which also sets the steps.
 
     Raises:
-        ValueError: if a number is below 1.
+        ValueError: if a number is below 1, or there is no such preset.
     """
 
-    def __init__(self, steps: int = 8, n: int = 200, backbone: Backbone | None = None, batch_size: int = 256):
+    def __init__(
+        self,
+        steps: int = 8,
+        n: int = 200,
+        backbone: Backbone | None = None,
+        batch_size: int = 256,
+        preset: str | None = None,
+    ):
+        steps = find_preset(preset).steps if preset else steps
         for name, value in {"steps": steps, "n": n, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"lookahead {name} must be at least 1, got {value}")
-        self.steps, self.n, self.backbone, self.batch_size = steps, n, backbone, batch_size
+        self.steps, self.n, self.backbone, self.batch_size, self.preset = steps, n, backbone, batch_size, preset
+        self._made: tuple[Backbone, Backbone] | None = None
+
+    def source(self, backbone: Backbone) -> Backbone:
+        """The model that draws lookaheads for `backbone`."""
+        chosen = self.backbone or backbone
+        if self.preset is None:
+            return chosen
+        if self._made is None or self._made[0] is not chosen:
+            self._made = chosen, lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
+        return self._made[1]
 
     def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
-        """Where the bank of a prompt comes from."""
-        source = self.backbone or backbone
+        """Where the bank of a prompt comes from.
+
+        Raises:
+            ValueError: if the lookaheads lie in another space than the data of `backbone`.
+        """
+        source = self.source(backbone)
         solver = source.solver(self.steps).name
-        return Provenance(prompt, source.name, source.fingerprint(), solver, self.steps, self.n, seed)
+        if source.space != backbone.space:
+            raise ValueError(
+                f"lookaheads of {source.name!r} lie in the space {source.space!r}, but {backbone.name!r} works in "
+                f"{backbone.space!r}: draw them with a model of the same data, latents and size"
+            )
+        return Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
 
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
     ) -> LookaheadBank:
         """The bank of a prompt with those rewards: from the store, re-scored if need be, or drawn and stored."""
-        source = self.backbone or backbone
+        source = self.source(backbone)
         provenance = self.provenance(backbone, prompt, seed)
         if store is None:
             return self._draw(source, provenance).scored(rewards, source.decode)
@@ -59,11 +91,14 @@ class Lookahead:
     def _draw(self, source: Backbone, provenance: Provenance) -> LookaheadBank:
         prompt, start = provenance.prompt, time.perf_counter()
         seeds = [stream_seed(provenance.seed, f"lookahead\0{prompt}", i) for i in range(self.n)]
-        solver, parts = source.solver(self.steps), []
+        solver = source.solver(self.steps)
         calls = -(-self.n // self.batch_size) * self.steps
         with tqdm(total=calls, desc=f"lookahead of {prompt[:40]!r}", unit="call", leave=False) as bar:
-            for chunk in range(0, self.n, self.batch_size):
-                generators = Generators(seeds[chunk : chunk + self.batch_size], source.device)
+
+            def draw(start: int, stop: int) -> Tensor:
+                generators = Generators(seeds[start:stop], source.device)
                 condition = source.encode([prompt] * len(generators))
-                parts.append(sample(source, solver, generators, condition, on_step=lambda _: bar.update()).samples)
+                return sample(source, solver, generators, condition, on_step=lambda _: bar.update()).samples
+
+            parts = in_chunks(draw, self.n, self.batch_size)
         return LookaheadBank(torch.cat(parts), {}, provenance, seconds=time.perf_counter() - start)

@@ -14,8 +14,7 @@ def histograms(run: Run, reward: str) -> str:
     found = []
     for method in run.methods:
         values = column_values(method.samples, reward)
-        valid = np.array([mol is not None for mol in method.molecules], dtype=bool)
-        found.append((method, values[valid & ~np.isnan(values)]))
+        found.append((method, values[method.valid & ~np.isnan(values)]))
     every = np.concatenate([values for _, values in found])
     if not len(every):
         return '<p class="note">No valid sample has a finite score.</p>'

@@ -1,27 +1,21 @@
-"""One HTML page about a run: its numbers, its rewards and its molecules. It loads nothing from outside."""
+"""One HTML page about a run: its numbers, its rewards and its samples. It loads nothing from outside."""
 
 import json
 import math
-import random
-import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from rdkit import Chem
-from rdkit.Chem.Draw import rdMolDraw2D
-
 from lidar_lightning.files import write_atomically
+from lidar_lightning.galleries import molecule_section, picture_section, section
 from lidar_lightning.plots import ess_chart, histograms
-from lidar_lightning.run_data import Run, column_values, read_run, read_summary, reward_columns
+from lidar_lightning.run_data import Run, read_run, read_summary, reward_columns
 
 SHOWN = 12
-KEY_COLUMNS = ("reward", "reward_valid", "valid", "unique", "novel", "nfe", "seconds")
+KEY_COLUMNS = ("reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "nfe", "seconds")
 LOWER_IS_BETTER = {"nfe", "seconds", "ms", "memory", "nelbo", "loss"}
 NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
-PALETTE = {6: (0.0, 0.0, 0.0), 7: (0.0, 0.0, 1.0), 8: (1.0, 0.0, 0.0), 9: (0.0, 1.0, 0.0)}
-ATOM_COLOURS = {"#000000": "currentColor", "#0000FF": "var(--N)", "#FF0000": "var(--O)", "#00FF00": "var(--F)"}
 
 
 def write_report(run: str | Path) -> Path:
@@ -43,7 +37,7 @@ def write_report(run: str | Path) -> Path:
     modality = summary.get("modality", "molecule")
     if modality not in GALLERIES:
         raise ValueError(f"no report for samples of modality {modality!r}: known are {sorted(GALLERIES)}")
-    content = read_run(folder, summary)
+    content = read_run(folder, summary, modality)
     sections = [table_section(content), reward_section(content), GALLERIES[modality](content)]
     sections += [diagnostics_section(content), settings_section(content)]
     path = folder / "report.html"
@@ -64,7 +58,7 @@ def table_section(run: Run) -> str:
     if run.reward and not run.higher_is_better:
         note += ", lower is better"
     caption = f'<p class="note">{note}{". " if note else ""}{"Bold: best of its column." * (len(run.methods) > 1)}</p>'
-    return _section("Methods", caption + _table(run, main) + (folded if rest else ""))
+    return section("Methods", caption + _table(run, main) + (folded if rest else ""))
 
 
 def reward_section(run: Run) -> str:
@@ -72,34 +66,7 @@ def reward_section(run: Run) -> str:
     ordered = sorted(reward_columns(run.methods), key=lambda name: name != run.reward)
     blocks = [f"<h3>{escape(name)}</h3>{histograms(run, name)}" for name in ordered]
     note = '<p class="note">Valid samples only; the line marks their mean.</p>'
-    return _section("Rewards", note + "".join(blocks)) if blocks else ""
-
-
-def molecule_section(run: Run) -> str:
-    """Per method the unique valid molecules with the best guiding reward, and as many samples drawn at random."""
-    blocks = []
-    for method in run.methods:
-        strings, molecules = method.samples["sample"].tolist(), method.molecules
-        if not strings:
-            continue
-        scores = column_values(method.samples, run.reward).tolist()
-        valid = [i for i, mol in enumerate(molecules) if mol is not None]
-        unique = {Chem.MolToSmiles(molecules[i]): i for i in reversed(valid)}.values()
-        sign = -1 if run.higher_is_better else 1
-        best = sorted(unique, key=lambda i: (math.isnan(scores[i]), sign * scores[i], i))[:SHOWN]
-        drawn = sorted(random.Random(0).sample(range(len(strings)), min(SHOWN, len(strings))))
-        head = f'<h3><i class="dot" style="background:{method.colour}"></i>{escape(method.name)}</h3>'
-        counts = f"{len(valid)} of {len(strings)} samples are valid, {len(unique)} of them unique"
-        grids = [("Highest reward" if sign < 0 else "Lowest reward", best), ("At random", drawn)]
-        body = "".join(
-            f'<h4>{label}</h4><div class="grid">'
-            + "".join(_tile(strings[i], molecules[i], scores[i]) for i in chosen)
-            + "</div>"
-            for label, chosen in grids
-            if chosen
-        )
-        blocks.append(f'{head}<p class="note">{counts}.</p>{body}')
-    return _section("Molecules", "".join(blocks)) if blocks else ""
+    return section("Rewards", note + "".join(blocks)) if blocks else ""
 
 
 def diagnostics_section(run: Run) -> str:
@@ -109,17 +76,17 @@ def diagnostics_section(run: Run) -> str:
         '<p class="note">Effective sample size of the bank at each step, mean over the samples, logarithmic: '
         "solid under the noise kernel, dashed with the reward's tilt.</p>"
     )
-    return _section("Guidance", f'{note}<div class="charts">{charts}</div>') if charts else ""
+    return section("Guidance", f'{note}<div class="charts">{charts}</div>') if charts else ""
 
 
 def settings_section(run: Run) -> str:
     """The settings as a list of names and values."""
     shown = ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in run.settings.items())
     rows = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(value)}</dd>" for key, value in shown)
-    return _section("Settings", f"<dl>{rows}</dl>") if rows else ""
+    return section("Settings", f"<dl>{rows}</dl>") if rows else ""
 
 
-GALLERIES: dict[str, Callable[[Run], str]] = {"molecule": molecule_section}
+GALLERIES: dict[str, Callable[[Run], str]] = {"molecule": molecule_section, "image": picture_section}
 
 
 def _is_number(value: Any) -> bool:
@@ -164,35 +131,6 @@ def _table(run: Run, columns: Sequence[str]) -> str:
         body += f'<tr><th><i class="dot" style="background:{method.colour}"></i>{escape(method.name)}</th>'
         body += "".join(column[place] for column in cells) + "</tr>"
     return f'<div class="wide"><table><tr><th>method</th>{head}</tr>{body}</table></div>'
-
-
-def _tile(text: str, mol: Chem.Mol | None, value: float) -> str:
-    drawing = '<div class="invalid">invalid</div>' if mol is None else _drawing(mol)
-    shown, text = "" if math.isnan(value) else f"<b>{value:.4g}</b>", escape(text)
-    return f'''<figure class="tile">{drawing}
-<figcaption>{shown}<code title="{text}">{text}</code></figcaption></figure>'''
-
-
-def _drawing(mol: Chem.Mol) -> str:
-    """The molecule as inline SVG that takes its colours from the page."""
-    canvas = rdMolDraw2D.MolDraw2DSVG(180, 130)
-    options: Any = canvas.drawOptions()
-    options.clearBackground = False
-    options.padding = 0.08
-    options.fixedBondLength = 28
-    options.updateAtomPalette(PALETTE)
-    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
-    canvas.FinishDrawing()
-    paths = re.findall(r"<(?:path|ellipse|rect|text).*?(?:/>|</text>)", canvas.GetDrawingText(), re.DOTALL)
-    clutter = r" class='[^']*'|fill-rule:evenodd;|stroke-(?:linecap|linejoin|opacity|miterlimit):[^;']*;?"
-    body = re.sub(clutter, "", "".join(paths))
-    for plain, themed in ATOM_COLOURS.items():
-        body = body.replace(plain, themed)
-    return f'<svg class="molecule" viewBox="0 0 180 130" aria-hidden="true">{body}</svg>'
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>{body}</section>"
 
 
 def _page(title: str, folder: str, body: str) -> str:
@@ -241,6 +179,10 @@ figure { margin: 0; } .charts figcaption { font-size: 14px; font-weight: 500; }
 .tile figcaption { display: flex; gap: 8px; align-items: baseline; font-size: 13px; }
 .tile code { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--soft); font-size: 11px; }
 .molecule { display: block; width: 100%; height: auto; }
+.row { display: grid; grid-template-columns: 150px 1fr; gap: 10px; align-items: center; margin: 8px 0; }
+.row .grid { grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); }
+.row b { font-weight: 500; font-size: 14px; }
+.picture { display: block; width: 100%; height: auto; border-radius: 6px; image-rendering: auto; }
 .invalid { aspect-ratio: 180 / 130; display: grid; place-items: center; color: var(--soft); font-size: 13px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 24px; font-size: 14px; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }

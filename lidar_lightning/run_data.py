@@ -21,7 +21,8 @@ class Method:
     Attributes:
         numbers: its row of the table.
         samples: columns prompt, index, sample and one per reward; no rows where the run has no samples.csv.
-        molecules: the parsed samples, None where invalid.
+        molecules: the parsed samples, None where invalid; empty for pictures.
+        folder: where the names of picture files in samples start.
         diagnostics: columns step and ess at least, or None.
         colour: CSS colour in every plot.
     """
@@ -30,8 +31,16 @@ class Method:
     numbers: dict[str, Any]
     samples: pd.DataFrame
     molecules: list[Chem.Mol | None]
+    folder: Path
     diagnostics: pd.DataFrame | None
     colour: str
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Which samples (n,) are valid; every picture is."""
+        if not self.molecules:
+            return np.ones(len(self.samples), dtype=bool)
+        return np.array([molecule is not None for molecule in self.molecules], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Run:
     higher_is_better: bool
 
 
-def read_run(folder: Path, summary: dict[str, Any]) -> Run:
+def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") -> Run:
     """The run of a folder with this summary. Raises ValueError as `report.write_report`."""
     rows = summary["methods"]
     methods = []
@@ -54,8 +63,9 @@ def read_run(folder: Path, summary: dict[str, Any]) -> Run:
         samples = _read_csv([at / "samples.csv" for at in places], ["sample"])
         samples = pd.DataFrame({"sample": []}) if samples is None else samples
         diagnostics = _read_csv([at / "diagnostics.csv" for at in places], ["step", "ess"])
-        molecules = [parse(text) for text in samples["sample"]]
-        methods.append(Method(name, numbers, samples, molecules, diagnostics, f"var(--c{place % 8})"))
+        molecules = [parse(text) for text in samples["sample"]] if modality == "molecule" else []
+        home = next((at for at in places if (at / "samples.csv").is_file()), folder)
+        methods.append(Method(name, numbers, samples, molecules, home, diagnostics, f"var(--c{place % 8})"))
     columns = reward_columns(methods)
     reward = summary.get("reward_name", columns[0] if columns else None)
     if columns and reward not in columns:

@@ -35,6 +35,13 @@ class LogLinear:
         return -torch.log1p(-(1 - self.eps) * t)
 
 
+class FlowMatching:
+    """alpha = 1 - t, sigma = t: straight lines from data to noise (Lipman et al., arXiv 2210.02747)."""
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return 1 - t, t
+
+
 class VariancePreserving:
     """alpha = sqrt(a), sigma = sqrt(1 - a) of a diffusers table a = alphas_cumprod of N timesteps.
 

@@ -1,8 +1,9 @@
 """The numbers of a finished run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from lidar_lightning.bank import LookaheadBank
 from lidar_lightning.metrics import molecule_metrics
@@ -11,8 +12,28 @@ from lidar_lightning.smiles_io import read_smiles
 from lidar_lightning.writers import Part
 
 
+def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, Tensor]) -> dict[str, float]:
+    """samples; reward, the mean; the mean of every stored reward by its name; and diversity, the root mean square
+    difference of the latents of two samples of one prompt, averaged over pairs and prompts (0 with one sample each)."""
+    latents: dict[str, list[Tensor]] = {}
+    for part in parts:
+        for (prompt, _), sample in zip(part.rows(), part.samples.flatten(1).float().cpu(), strict=True):
+            latents.setdefault(prompt, []).append(sample)
+    spreads = [torch.pdist(torch.stack(rows)).div(len(rows[0]) ** 0.5) for rows in latents.values() if len(rows) > 1]
+    return {
+        "samples": float(len(scores)),
+        "reward": scores.mean().item(),
+        **{name: values.mean().item() for name, values in stored.items()},
+        "diversity": torch.cat(spreads).mean().item() if spreads else 0.0,
+    }
+
+
 def summarise(
-    parts: Sequence[Part], reward: Reward, banks: Sequence[LookaheadBank], training_data: str | None = None
+    parts: Sequence[Part],
+    reward: Reward,
+    banks: Sequence[LookaheadBank],
+    modality: str = "molecule",
+    training_data: str | None = None,
 ) -> dict[str, float]:
     """Metrics, cost and time of a run.
 
@@ -23,16 +44,22 @@ def summarise(
         parts: all batches.
         reward: the guiding reward.
         banks: one per prompt; none for an unguided run.
+        modality: "molecule" or "image", for its metrics.
         training_data: SMILES file for novelty; None takes QM9.
     """
-    strings = [text for part in parts for text in part.decoded]
+    count = sum(len(part.samples) for part in parts)
     stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
     scores = stored[reward.name] if reward.name in stored else reward.from_scores(stored)
     lookahead_calls = sum(len(bank.samples) * bank.provenance.steps for bank in banks)
     bank_seconds = sum(bank.seconds for bank in banks)
+    if modality == "image":
+        metrics = picture_metrics(parts, scores, stored)
+    else:
+        strings = [text for part in parts for text in part.decoded]
+        metrics = molecule_metrics(strings, set(read_smiles(training_data)), scores)
     return {
-        **molecule_metrics(strings, set(read_smiles(training_data)), scores),
-        "nfe": parts[0].nfe + lookahead_calls / len(strings),
+        **metrics,
+        "nfe": parts[0].nfe + lookahead_calls / count,
         "seconds": sum(part.seconds for part in parts) + bank_seconds,
         "lookahead_seconds": bank_seconds,
     }

@@ -3,6 +3,9 @@
 RUN/run.json                 the settings; another run may not continue this one
 RUN/banks/*.safetensors      lookahead banks
 RUN/parts/*.safetensors      finished batches; a killed run goes on after them
+RUN/images/*.png             of image models: every sample, with prompt, index, scores and settings as metadata
+RUN/grids/*.png              of image models: the samples of each prompt
+RUN/lookaheads/*.png         of image models: the best lookahead samples of each prompt
 RUN/samples.csv, .parquet    every sample with every score
 RUN/diagnostics.csv          what the guidance did at each step
 RUN/summary.json             metrics, network calls, seconds
@@ -17,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from lidar_lightning.files import write_atomically
+from lidar_lightning.pictures import grid, read_picture, save_png, slug
 
 
 @dataclass
@@ -32,8 +37,8 @@ class Part:
     indices: Sequence[int]
     samples: Tensor
     """Clean samples (P * B, *S)."""
-    decoded: Sequence[Any]
-    """What the rewards scored: SMILES strings."""
+    decoded: Sequence[str] | Tensor
+    """What the rewards scored: SMILES strings, or pixels (P * B, 3, H, W); of a stored part the names of PNG files."""
     scores: Mapping[str, Tensor]
     """Reward name to (P * B,) float32."""
     seconds: float
@@ -44,16 +49,25 @@ class Part:
     def key(self) -> str:
         return part_key(self.prompts, self.indices)
 
+    def rows(self) -> list[tuple[str, int]]:
+        """Prompt and index of each sample."""
+        return [(prompt, index) for prompt in self.prompts for index in self.indices]
+
     def table(self) -> pd.DataFrame:
-        per_prompt = len(self.indices)
+        prompts, indices = zip(*self.rows(), strict=True)
         return pd.DataFrame(
             {
-                "prompt": [prompt for prompt in self.prompts for _ in range(per_prompt)],
-                "index": list(self.indices) * len(self.prompts),
+                "prompt": prompts,
+                "index": indices,
                 "sample": list(self.decoded),
                 **{name: value.tolist() for name, value in self.scores.items()},
             }
         )
+
+
+def picture_name(prompt: str) -> str:
+    """Begin of the file names of a prompt's pictures: legible, and different for each prompt."""
+    return f"{slug(prompt)}-{hashlib.sha256(prompt.encode()).hexdigest()[:6]}"
 
 
 def part_key(prompts: Sequence[str], indices: Sequence[int]) -> str:
@@ -93,14 +107,27 @@ class RunFolder:
     def _part(self, key: str) -> Path:
         return self.folder / "parts" / f"{key}.safetensors"
 
+    def _save_pictures(self, part: Part, pixels: Tensor) -> list[str]:
+        """Writes the pictures of a part (P * B, 3, H, W) and returns their names in the folder."""
+        names = []
+        for row, (prompt, index) in enumerate(part.rows()):
+            name = f"images/{picture_name(prompt)}-{index:05d}.png"
+            scores = {key: value[row].item() for key, value in part.scores.items()}
+            texts = {"prompt": prompt, "index": str(index), "scores": json.dumps(scores)}
+            save_png(self.folder / name, pixels[row], {**texts, "settings": json.dumps(self.settings)})
+            names.append(name)
+        return names
+
     def put(self, part: Part) -> None:
+        decoded = part.decoded
+        decoded = self._save_pictures(part, decoded) if isinstance(decoded, Tensor) else list(decoded)
         tensors = {"samples": part.samples, **{f"score.{name}": value for name, value in part.scores.items()}}
         header = {
             name: json.dumps(value)
             for name, value in {
                 "prompts": list(part.prompts),
                 "indices": list(part.indices),
-                "decoded": list(part.decoded),
+                "decoded": decoded,
                 "seconds": part.seconds,
                 "nfe": part.nfe,
                 "diagnostics": list(part.diagnostics),
@@ -110,7 +137,7 @@ class RunFolder:
         write_atomically(self._part(part.key()), data)
 
     def get(self, key: str) -> Part | None:
-        """A finished part, or None. A damaged one is removed, so that it is drawn again."""
+        """A finished part, or None. A damaged one, or one whose pictures are gone, is removed, to be drawn again."""
         path = self._part(key)
         if not path.exists():
             return None
@@ -119,7 +146,11 @@ class RunFolder:
                 header = {name: json.loads(value) for name, value in file.metadata().items()}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             scores = {name.removeprefix("score."): value for name, value in tensors.items() if name != "samples"}
-            return Part(samples=tensors["samples"], scores=scores, **header)
+            part = Part(samples=tensors["samples"], scores=scores, **header)
+            pictures = part.decoded if self.settings["modality"] == "image" else []
+            if not all((self.folder / name).is_file() for name in pictures):
+                raise ValueError("a picture is missing")
+            return part
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
             path.unlink()
             return None
@@ -145,6 +176,22 @@ class RunFolder:
             mean = steps.groupby("step", as_index=False).mean()
             write_atomically(self.folder / "diagnostics.csv", mean.to_csv(index=False).encode())
         return parts
+
+    def write_pictures(self, parts: Sequence[Part]) -> None:
+        """A grid of the samples of each prompt."""
+        names: dict[str, list[str]] = {}
+        for part in parts:
+            for (prompt, _), name in zip(part.rows(), part.decoded, strict=True):
+                names.setdefault(prompt, []).append(name)
+        for prompt, files in names.items():
+            pictures = torch.stack([read_picture(self.folder / name) for name in files])
+            save_png(self.folder / "grids" / f"{picture_name(prompt)}.png", grid(pictures), {"prompt": prompt})
+
+    def write_lookaheads(self, prompt: str, pixels: Tensor) -> None:
+        """The best lookahead samples of a prompt, best first."""
+        for rank, picture in enumerate(pixels):
+            name = f"{picture_name(prompt)}-{rank}.png"
+            save_png(self.folder / "lookaheads" / name, picture, {"prompt": prompt, "rank": str(rank)})
 
     def diagnostics(self) -> list[dict[str, float]]:
         """The mean of each step over the batches; empty for an unguided run."""

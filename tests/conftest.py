@@ -42,7 +42,7 @@ def bank() -> LookaheadBank:
     return LookaheadBank(
         samples=torch.randint(35, (40, 12), generator=generator),
         rewards={"carbons": torch.arange(40.0)},
-        provenance=Provenance("molecule", "tiny", "abc", "Ancestral", 8, 40, 0),
+        provenance=Provenance("molecule", "tiny", "abc", "smiles-35x12", "Ancestral", 8, 40, 0),
         versions={"carbons": "1"},
         seconds=1.5,
     )

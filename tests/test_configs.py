@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 
 from lidar_lightning.cli import LidarCLI
+from tests.pipelines import build
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
@@ -12,12 +13,27 @@ def test_there_are_configs():
     assert {path.name for path in CONFIGS} >= {"pretrain.yaml", "dpo.yaml", "lidar.yaml"}
 
 
+IMAGE_MODELS = {"sd15": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux"}
+
+
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory):
+    """Folders of tiny pipelines of the classes that the configurations name."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    for name in IMAGE_MODELS.values():
+        build(name).save_pretrained(folder / name)
+    return folder
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_config_builds_its_objects(path, monkeypatch):
+def test_config_builds_its_objects(path, monkeypatch, pipelines):
     monkeypatch.setattr(LidarCLI, "_run_subcommand", lambda self, command: None)
     command = "predict" if path.stem == "lidar" else "fit"
+    model = IMAGE_MODELS.get(path.parent.name)
+    source = "--model.init_args.backbone.init_args.pretrained_model_name_or_path"
+    extra = [f"{source}={pipelines / model}", "--trainer.precision=32"] if model else []
     cli = LidarCLI(
         L.LightningModule, L.LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-        save_config_kwargs={"overwrite": True}, args=[command, "-c", str(path), "--trainer.accelerator=cpu"],
+        save_config_kwargs={"overwrite": True}, args=[command, "-c", str(path), "--trainer.accelerator=cpu", *extra],
     )  # fmt: skip
     assert cli.model.backbone.schedule is not None and cli.datamodule is not None

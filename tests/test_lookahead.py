@@ -55,5 +55,5 @@ def test_another_time_grid_is_another_bank(udlm, monkeypatch):
     spaced = Lookahead(3).provenance(udlm, "a", 0)
     monkeypatch.setattr(udlm, "solver", lambda steps: Ancestral(udlm.schedule, steps, power=1.0))
     equal = Lookahead(3).provenance(udlm, "a", 0)
-    assert (spaced.solver, equal.solver) == ("Ancestral(power=1.5)", "Ancestral(power=1)")
+    assert (spaced.solver, equal.solver) == ("Ancestral(power=2)", "Ancestral(power=1)")
     assert spaced.key() != equal.key()

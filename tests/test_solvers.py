@@ -10,6 +10,7 @@ import torch
 from lidar_lightning.schedules import LogLinear, VariancePreserving
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Ancestral, SchedulerSolver
+from lidar_lightning.solvers.scheduler import SUPPORTED
 from tests import reference
 
 
@@ -51,14 +52,15 @@ def test_ancestral_times_and_errors():
 def test_ddim_is_the_textbook_formula(eta):
     """x_s = sqrt(a_s) x0 + sqrt(1 - a_s - v) eps + sqrt(v) z, v = eta^2 (1 - a_s) / (1 - a_t) (1 - a_t / a_s)."""
     scheduler = diffusers.DDIMScheduler(
-        beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000, set_alpha_to_one=False, clip_sample=True
+        beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000, set_alpha_to_one=False, clip_sample=False
     )
     solver = SchedulerSolver(scheduler, steps=20, eta=eta)
     g = torch.Generator().manual_seed(2)
     x_t, x0_hat = (torch.randn(3, 4, generator=g, dtype=torch.float64) * 3 for _ in range(2))
     noise = torch.cat([torch.randn(1, 4, generator=torch.Generator().manual_seed(i)).double() for i in range(3)])
     kept = alphas_cumprod()
-    for i in (0, 7, 18):
+    solver.begin(x_t)
+    for i in range(19):
         t, s = solver.times[i].item(), solver.times[i + 1].item()
         a_t, a_s = kept[round(t * 1000)], kept[round(s * 1000)]
         eps = (x_t.float() - math.sqrt(a_t) * x0_hat) / math.sqrt(1 - a_t)
@@ -66,23 +68,28 @@ def test_ddim_is_the_textbook_formula(eta):
         expected = math.sqrt(a_s) * x0_hat + math.sqrt(1 - a_s - variance) * eps + math.sqrt(variance) * noise
         got = solver.step(x0_hat.float(), x_t.float(), t, s, Generators([0, 1, 2]))
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
-    assert scheduler.config.prediction_type == "epsilon" and scheduler.config.clip_sample
+    assert scheduler.num_inference_steps is None
 
 
-SCHEDULERS = [diffusers.DDIMScheduler, diffusers.DDPMScheduler, diffusers.DPMSolverMultistepScheduler]
+def build(name):
+    """A scheduler of that class as latent models use it: samples are not clipped to [-1, 1]."""
+    made = getattr(diffusers, name)()
+    changes = {k: v for k, v in {"clip_sample": False, "skip_prk_steps": True}.items() if k in made.config}
+    return type(made).from_config(made.config, **changes)
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
-@pytest.mark.parametrize("steps", [1, 7, 50])
-def test_perfect_predictions_are_reached(scheduler, steps):
+@pytest.mark.parametrize("name", SUPPORTED)
+@pytest.mark.parametrize("steps", [4, 7, 50])
+def test_perfect_predictions_are_reached(name, steps):
     """A denoiser that knows x0 ends within the noise of the first timestep of it, and a second run is the same."""
-    solver = SchedulerSolver(scheduler(), steps)
-    assert len(solver.times) == steps + 1 and solver.times[-1] == 0 and solver.times.diff().max() <= 0
+    solver = SchedulerSolver(build(name), steps)
+    extra = 1 if name == "PNDMScheduler" else 0
+    assert len(solver.times) == steps + 1 + extra and solver.times[-1] == 0 and solver.times.diff().max() <= 0
     x0 = torch.tensor([[5.0, -3.0], [0.5, 40.0]])
     runs = []
     for _ in range(2):
         generators = Generators([3, 4])
-        x = generators.randn(2)
+        x = solver.begin(generators.randn(2))
         for t, s in zip(solver.times.tolist(), solver.times.tolist()[1:], strict=False):
             x = solver.step(x0, x, t, s, generators)
         runs.append(x)
@@ -94,23 +101,26 @@ def test_each_sample_has_its_own_stream():
     solver = SchedulerSolver(diffusers.DDIMScheduler(), 10, eta=1.0)
     t, s = solver.times[:2].tolist()
     zeros = torch.zeros(3, 2, 2)
-    together = solver.step(zeros, zeros, t, s, Generators([1, 2, 3]))
-    alone = [solver.step(zeros[:1], zeros[:1], t, s, Generators([seed])) for seed in (1, 2, 3)]
+
+    def first(rows, seeds):
+        return solver.step(rows, solver.begin(rows), t, s, Generators(seeds))
+
+    together, alone = first(zeros, [1, 2, 3]), [first(zeros[:1], [seed]) for seed in (1, 2, 3)]
     assert torch.equal(together, torch.cat(alone)) and len(together.flatten().unique()) == 12
 
 
 def test_unsupported_schedulers_and_settings_are_named():
-    with pytest.raises(ValueError, match="EulerDiscreteScheduler"):
-        SchedulerSolver(diffusers.EulerDiscreteScheduler())
-    with pytest.raises(ValueError, match="use_flow_sigmas"):
-        flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-        SchedulerSolver(diffusers.DPMSolverMultistepScheduler(**flow))
+    for name in ("KDPM2DiscreteScheduler", "HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"):
+        with pytest.raises(ValueError, match=f"cannot solve with a {name}: use one of DDIMScheduler"):
+            SchedulerSolver(getattr(diffusers, name)())
+    with pytest.raises(ValueError, match="unknown prediction_type 'noise'"):
+        SchedulerSolver(diffusers.DDIMScheduler(prediction_type="noise"))
     with pytest.raises(ValueError, match="got 0.5 with DDPMScheduler"):
         SchedulerSolver(diffusers.DDPMScheduler(), eta=0.5)
     with pytest.raises(ValueError, match="got 0"):
         SchedulerSolver(diffusers.DDIMScheduler(), steps=0)
     solver = SchedulerSolver(diffusers.DDIMScheduler(), 10)
-    with pytest.raises(ValueError, match="t=0.123 is not a time"):
+    with pytest.raises(ValueError, match="t=0.123 is not the next time"):
         solver.step(torch.zeros(1, 2), torch.zeros(1, 2), 0.123, 0.1, Generators([0]))
 
 

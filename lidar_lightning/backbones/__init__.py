@@ -1,6 +1,23 @@
 """Backbones: adapters that make a published model a denoiser."""
 
+from typing import TYPE_CHECKING
+
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.udlm import UDLM
+from lidar_lightning.lazy import lazy_attributes
 
-__all__ = ["UDLM", "Backbone"]
+if TYPE_CHECKING:
+    from lidar_lightning.backbones.flux import Flux
+    from lidar_lightning.backbones.stable_diffusion import StableDiffusion, StableDiffusion3, StableDiffusionXL
+else:
+    __getattr__ = lazy_attributes(
+        __name__,
+        {
+            "Flux": "lidar_lightning.backbones.flux",
+            "StableDiffusion": "lidar_lightning.backbones.stable_diffusion",
+            "StableDiffusion3": "lidar_lightning.backbones.stable_diffusion",
+            "StableDiffusionXL": "lidar_lightning.backbones.stable_diffusion",
+        },
+    )
+
+__all__ = ["UDLM", "Backbone", "Flux", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"]

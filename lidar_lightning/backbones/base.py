@@ -1,9 +1,12 @@
 """What every model is here: a denoiser that predicts clean data from noised data."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -61,15 +64,40 @@ class Backbone(nn.Module, ABC):
         """Denoising error per sample (B,), the e of the DPO loss: for tokens one draw of the NELBO in nats."""
 
     @property
+    @abstractmethod
+    def space(self) -> str:
+        """Identifies the space of clean samples: banks of one space do not fit models of another."""
+
+    def active(self) -> AbstractContextManager[None]:
+        """Within it the network is as this backbone uses it; several backbones may share one network."""
+        return nullcontext()
+
+    def frozen_copy(self) -> Self:
+        """A second model with the same weights, not trained."""
+        return copy.deepcopy(self).requires_grad_(False).eval()
+
+    def export_lora(self, folder: str | Path) -> None:
+        """Writes trained adapters in the form that the model's own library loads."""
+        raise ValueError(f"{type(self).__name__} has no other library to export adapters to: use the checkpoint")
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def origin(self) -> str:
+        """What adapters were trained on, to be asked before any are added: here the weights themselves."""
+        return self.fingerprint()
 
     def fingerprint(self) -> str:
         """Hash of the weights that are in force: equal weights give equal banks."""
         digest = hashlib.sha256(self.name.encode())
-        for key, value in sorted(self.state_dict().items()):
-            digest.update(f"{key}{tuple(value.shape)}".encode())
-            flat = value.detach().flatten()
-            picked = flat[:: max(1, len(flat) // 4096)].float().cpu()
-            digest.update(picked.numpy().tobytes())
+        hash_tensors(digest, self.state_dict())
         return digest.hexdigest()[:16]
+
+
+def hash_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Adds names, shapes and about 4096 evenly spaced values of each tensor to a hash."""
+    for key, value in sorted(tensors.items()):
+        digest.update(f"{key}{tuple(value.shape)}".encode())
+        flat = value.detach().flatten()
+        digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())

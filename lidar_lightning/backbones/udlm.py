@@ -86,6 +86,10 @@ class UDLM(Backbone, PyTorchModelHubMixin, library_name="lidar-lightning", tags=
             raise ValueError(f"the weights at {str(source)!r} do not fit this architecture: {error}") from error
         return model
 
+    @property
+    def space(self) -> str:
+        return f"smiles-{self.vocab_size}x{self.model_length}"
+
     def encode(self, prompts: Sequence[str]) -> None:
         """Nothing: the model is unconditional."""
 

@@ -113,27 +113,45 @@ class LiDARGuidance:
 
     def __call__(self, x_t: Tensor, t: float, s: float, x0_hat: Tensor) -> Tensor:
         """The guided prediction, like x0_hat; tokens are guided in their marginal at time s (see `_edit_tokens`)."""
+        if isinstance(self.bank, GaussianBank):
+            change = self.change(x_t, t)
+            return x0_hat if change is None else x0_hat + change.to(x0_hat)
         if not self.stop < t <= self.start:
             return x0_hat
+        x = self._by_prompt(x_t)
+        alpha = self.schedule(torch.tensor(s, dtype=torch.float64))[0].item()
+        with exact_products(x_t.device.type):
+            weights = tilted_weights(self.bank.logits(x, alpha), self.rewards, self.temperature)
+            guided = self._edit_tokens(x, x0_hat, alpha, weights)
+        self._record(t, weights, guided - x0_hat)
+        return guided
+
+    def change(self, x_t: Tensor, t: float) -> Tensor | None:
+        """What guidance adds to the clean prediction of continuous data: s * shift (B, *S), or None if it is off at t.
+
+        Raises:
+            ValueError: if x_t does not fit the banks.
+        """
+        assert isinstance(self.bank, GaussianBank)
+        if not self.stop < t <= self.start:
+            return None
+        x = self._by_prompt(x_t)
+        alpha, sigma = (c.item() for c in self.schedule(torch.tensor(t, dtype=torch.float64)))
+        with exact_products(x_t.device.type):
+            weights = tilted_weights(self.bank.logits(x, alpha, sigma), self.rewards, self.temperature)
+            change = self.scale * self.bank.shift(weights[0] - weights[1]).reshape(x_t.shape)
+        self._record(t, weights, change)
+        return change
+
+    def _by_prompt(self, x_t: Tensor) -> Tensor:
+        """x_t (P * B, *S) as (P, B, *S)."""
         prompts = len(self.rewards)
         if x_t.shape[1:] != self.sample_shape or len(x_t) % prompts:
             raise ValueError(
                 f"x_t {tuple(x_t.shape)} does not fit the banks of {prompts} prompts, whose samples are "
                 f"{tuple(self.sample_shape)}"
             )
-        x = x_t.unflatten(0, (prompts, -1))
-        with exact_products(x_t.device.type):
-            if isinstance(self.bank, GaussianBank):
-                alpha, sigma = (c.item() for c in self.schedule(torch.tensor(t, dtype=torch.float64)))
-                weights = tilted_weights(self.bank.logits(x, alpha, sigma), self.rewards, self.temperature)
-                shift = self.bank.shift(weights[0] - weights[1]).reshape(x0_hat.shape)
-                guided = x0_hat.add(shift.to(x0_hat), alpha=self.scale)
-            else:
-                alpha = self.schedule(torch.tensor(s, dtype=torch.float64))[0].item()
-                weights = tilted_weights(self.bank.logits(x, alpha), self.rewards, self.temperature)
-                guided = self._edit_tokens(x, x0_hat, alpha, weights)
-        self._record(t, weights, guided - x0_hat)
-        return guided
+        return x_t.unflatten(0, (prompts, -1))
 
     def _edit_tokens(self, x: Tensor, x0_hat: Tensor, alpha: float, weights: tuple[Tensor, Tensor]) -> Tensor:
         """Tilts the marginal m = alpha x0_hat + (1 - alpha) / V at time s: log m' = log m + s (log m^r - log m^bank).

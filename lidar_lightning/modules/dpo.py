@@ -1,6 +1,5 @@
 """DPO fine-tuning of any backbone with `trainer.fit`."""
 
-import copy
 from contextlib import nullcontext
 from typing import Any
 
@@ -9,7 +8,16 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lidar_lightning.adapters import LoRA, adapters_off, add_lora, describe, prepare_for_checkpoint, trained_state
+from lidar_lightning.adapters import (
+    OWN,
+    LoRA,
+    adapter_names,
+    adapters_off,
+    add_lora,
+    describe,
+    prepare_for_checkpoint,
+    trained_state,
+)
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.losses.dpo import DPOTerms, dpo_loss
 from lidar_lightning.seeding import stream_seed
@@ -34,6 +42,7 @@ class DPOModule(L.LightningModule):
         lr: peak learning rate of AdamW, reached after `warmup` optimizer steps.
         draws: of time and noise per pair, at least 1.
         warmup: optimizer steps.
+        export: of image models, folder for the trained LoRA as stock diffusers loads it, written at the end.
     """
 
     def __init__(
@@ -44,29 +53,46 @@ class DPOModule(L.LightningModule):
         lr: float = 1e-3,
         draws: int = 4,
         warmup: int = 20,
+        export: str | None = None,
     ):
         super().__init__()
+        if export and (lora is None or backbone.modality != "image"):
+            raise ValueError(f"only LoRA of image models is exported, got lora={lora} on {type(backbone).__name__}")
+        if OWN in adapter_names(backbone):
+            raise ValueError("the backbone already holds trained adapters: start from the weights they were trained on")
         if beta <= 0 or draws < 1 or lr <= 0:
             raise ValueError(f"DPO needs beta > 0, lr > 0 and draws >= 1, got {beta}, {lr} and {draws}")
         self.backbone, self.beta, self.lora, self.lr = backbone, beta, lora, lr
-        self.draws, self.warmup = draws, warmup
-        self.base = backbone.fingerprint()
+        self.draws, self.warmup, self.export = draws, warmup, export
+        self.base = backbone.origin()
         # Out of the module list, so that it is neither trained nor saved.
         self._reference: list[Backbone] = []
         if lora is None:
-            self._reference.append(copy.deepcopy(backbone).requires_grad_(False).eval())
+            self._reference.append(backbone.frozen_copy())
         else:
             add_lora(backbone, lora)
 
     def errors(
-        self, backbone: Backbone, pair: tuple[Tensor, Tensor], noisy: tuple[Tensor, Tensor], t: Tensor
+        self,
+        backbone: Backbone,
+        pair: tuple[Tensor, Tensor],
+        noisy: tuple[Tensor, Tensor],
+        t: Tensor,
+        condition: dict[str, Tensor] | None,
     ) -> Tensor:
         """Denoising errors (2, B) of chosen and rejected, averaged over the draws."""
-        both = backbone.error(torch.cat(pair), torch.cat(noisy), t.repeat(2), None)
+        rows = condition and {name: torch.cat([value] * (2 * self.draws)) for name, value in condition.items()}
+        both = backbone.error(torch.cat(pair), torch.cat(noisy), t.repeat(2), rows)
         return both.view(2, self.draws, -1).mean(1)
 
-    def terms(self, chosen: Tensor, rejected: Tensor, generator: torch.Generator) -> tuple[DPOTerms, Tensor, Tensor]:
-        """The loss of each pair, and the errors (2, B) of policy and reference."""
+    def terms(
+        self,
+        chosen: Tensor,
+        rejected: Tensor,
+        generator: torch.Generator,
+        condition: dict[str, Tensor] | None = None,
+    ) -> tuple[DPOTerms, Tensor, Tensor]:
+        """The loss of each pair, and the errors (2, B) of policy and reference; condition has one row per pair."""
         # Draw d of every pair takes its time from the d-th part of [1e-3, 1); rows are draws first, then pairs.
         offsets = torch.rand(1, len(chosen), generator=generator)
         spread = (torch.arange(self.draws)[:, None] + offsets).flatten() / self.draws
@@ -78,8 +104,8 @@ class DPOModule(L.LightningModule):
         x_l = self.backbone.corrupt(rejected, t, generator)
         with torch.no_grad(), nullcontext() if self._reference else adapters_off(self.backbone):
             reference = self._reference[0].to(self.device) if self._reference else self.backbone
-            fixed = self.errors(reference, (chosen, rejected), (x_w, x_l), t)
-        policy = self.errors(self.backbone, (chosen, rejected), (x_w, x_l), t)
+            fixed = self.errors(reference, (chosen, rejected), (x_w, x_l), t, condition)
+        policy = self.errors(self.backbone, (chosen, rejected), (x_w, x_l), t, condition)
         return dpo_loss(policy[0], policy[1], fixed[0], fixed[1], self.beta), policy, fixed
 
     def _step(self, batch: dict[str, Any], stage: str, seed: int) -> Tensor:
@@ -87,7 +113,9 @@ class DPOModule(L.LightningModule):
             value if isinstance(value, Tensor) else self.backbone.encode_samples(value)
             for value in (batch["chosen"], batch["rejected"])
         )
-        terms, policy, fixed = self.terms(chosen, rejected, torch.Generator().manual_seed(seed))
+        condition = batch["condition"] if "condition" in batch else self.backbone.encode(batch["prompt"])
+        generator = torch.Generator().manual_seed(seed)
+        terms, policy, fixed = self.terms(chosen, rejected, generator, condition)
         values = {
             "loss": terms.loss.mean(),
             "accuracy": (terms.margin > 0).float().mean(),
@@ -112,6 +140,10 @@ class DPOModule(L.LightningModule):
         optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (self.warmup + 1), total_iters=self.warmup)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_end(self) -> None:
+        if self.export and self.trainer.is_global_zero:
+            self.backbone.export_lora(self.export)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Otherwise LightningCLI would put this class in the place of the predicting one.

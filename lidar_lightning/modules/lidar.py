@@ -20,6 +20,7 @@ from lidar_lightning.summary import summarise
 from lidar_lightning.writers import Part, RunFolder, part_key
 
 DEFAULT_ESS = 0.1
+SHOWN_LOOKAHEADS = 4
 
 
 class LiDARModule(L.LightningModule):
@@ -77,7 +78,7 @@ class LiDARModule(L.LightningModule):
         }  # fmt: skip
         self.solver, self.steps, self.seed, self.method = backbone.solver(steps), steps, seed, method
         self.training_data, self.out = training_data, out
-        self.base = backbone.fingerprint()
+        self.base = backbone.origin()
         self.banks: dict[str, LookaheadBank] = {}
         self._guidance: tuple[tuple[str, ...], LiDARGuidance] | None = None
 
@@ -91,6 +92,7 @@ class LiDARModule(L.LightningModule):
         bank = asdict(self.lookahead.provenance(self.backbone, "", self.seed)) if self.lookahead else {}
         lookahead = {k: v for k, v in bank.items() if k not in ("prompt", "seed")} or None
         return {
+            "modality": self.backbone.modality,
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint(),
             "reward": self.reward.name,
@@ -162,12 +164,18 @@ class LiDARModule(L.LightningModule):
         parts = self.run.finish([part_key(item["prompts"], item["indices"]) for item in batches])
         prompts = list(dict.fromkeys(prompt for part in parts for prompt in part.prompts))
         banks = [self.bank(prompt) for prompt in prompts] if self.lookahead else []
-        result = summarise(parts, self.reward, banks, self.training_data)
+        if self.backbone.modality == "image":
+            self.run.write_pictures(parts)
+            for bank in banks:
+                best = self.reward.from_scores(bank.rewards).topk(min(SHOWN_LOOKAHEADS, len(bank.samples))).indices
+                self.run.write_lookaheads(bank.provenance.prompt, self.backbone.decode(bank.samples[best]))
+        result = summarise(parts, self.reward, banks, self.backbone.modality, self.training_data)
         self.run.write_summary(
             {
                 "methods": {self.method: result},
                 "reward_name": self.reward.name,
                 "higher_is_better": self.reward.higher_is_better,
+                "modality": self.backbone.modality,
                 "settings": self.settings(),
             }
         )

@@ -1,7 +1,12 @@
 """Rewards: what guidance maximises and reports tabulate."""
 
+from lidar_lightning.rewards.aesthetic import Aesthetic
 from lidar_lightning.rewards.base import CallableReward, Reward, load_reward, score, utility
+from lidar_lightning.rewards.clip import CLIPReward, CLIPScore, PickScore
 from lidar_lightning.rewards.combine import Combined, minimum, pareto_rank, weighted_sum, z_normalise
+from lidar_lightning.rewards.hps import HPSv21
+from lidar_lightning.rewards.image_reward import ImageReward
+from lidar_lightning.rewards.jpeg import JPEGCompressibility, JPEGIncompressibility
 from lidar_lightning.rewards.molecules import (
     QED,
     ElementCount,
@@ -12,16 +17,26 @@ from lidar_lightning.rewards.molecules import (
     SyntheticAccessibility,
     Validity,
 )
+from lidar_lightning.rewards.network import NetworkReward
 from lidar_lightning.rewards.shapes import ShapesReward, ShapesVerdict
 
 __all__ = [
     "QED",
+    "Aesthetic",
+    "CLIPReward",
+    "CLIPScore",
     "CallableReward",
     "Combined",
     "ElementCount",
+    "HPSv21",
     "HeavyAtoms",
+    "ImageReward",
+    "JPEGCompressibility",
+    "JPEGIncompressibility",
     "LogP",
     "MoleculeReward",
+    "NetworkReward",
+    "PickScore",
     "Reward",
     "RingCount",
     "ShapesReward",

@@ -57,9 +57,18 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
         prompts: one per sample.
 
     Raises:
-        ValueError: if the reward returns something other than n numbers, or a score is NaN or infinite.
+        ValueError: if the reward fails, with its error as the cause, returns something other than n numbers, or a score
+            is NaN or infinite. Every message names the reward.
     """
-    scores = as_scores(reward.name, reward(samples, prompts))
+    try:
+        returned = reward(samples, prompts)
+    except Exception as error:
+        if isinstance(error, ValueError) and repr(reward.name) in str(error):
+            raise
+        raise ValueError(
+            f"reward {reward.name!r} failed on {len(samples)} samples: {type(error).__name__}: {error}"
+        ) from error
+    scores = as_scores(reward.name, returned)
     if scores.shape != (len(samples),):
         received = f"{len(scores)} scores" if scores.ndim == 1 else f"scores of shape {tuple(scores.shape)}"
         raise ValueError(

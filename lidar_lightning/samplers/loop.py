@@ -42,13 +42,14 @@ def sample(
         guidance: edits each prediction; None samples the model itself.
         on_step: called with the number of each finished step.
     """
-    x = backbone.prior(generators)
+    x = solver.begin(backbone.prior(generators))
     times = solver.times.tolist()
-    for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
-        x0_hat = backbone.predict(x, torch.full((len(x),), t, device=x.device), condition)
-        if guidance is not None:
-            x0_hat = guidance(x, t, s, x0_hat)
-        x = solver.step(x0_hat, x, t, s, generators)
-        if on_step is not None:
-            on_step(i + 1)
+    with backbone.active():
+        for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
+            x0_hat = backbone.predict(x, torch.full((len(x),), t, dtype=torch.float64, device=x.device), condition)
+            if guidance is not None:
+                x0_hat = guidance(x, t, s, x0_hat)
+            x = solver.step(x0_hat, x, t, s, generators)
+            if on_step is not None:
+                on_step(i + 1)
     return Sampled(x, len(times) - 1)

@@ -19,15 +19,19 @@ class Ancestral:
     Args:
         schedule: token schedule.
         steps: network calls, at least 1.
-        power: times are (1 - i / steps)^power, down to 1e-5. 1 spaces them equally, as published; 1.5 puts more of them
+        power: times are (1 - i / steps)^power, down to 1e-5. 1 spaces them equally, as published; 2 puts more of them
             near the data, where one step must not change two tokens that depend on each other.
     """
 
-    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 1.5):
+    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 2.0):
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
         self.schedule, self.name = schedule, f"Ancestral(power={power:g})"
         self.times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
+
+    def begin(self, noise: Tensor) -> Tensor:
+        """The noise itself: tokens (B, L) int64."""
+        return noise
 
     def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
         """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L)."""

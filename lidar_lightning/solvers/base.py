@@ -15,6 +15,10 @@ class Solver(Protocol):
     times: Tensor
     """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
 
+    def begin(self, noise: Tensor) -> Tensor:
+        """x at the first time, from pure noise (B, *S). Forgets all earlier steps."""
+        ...
+
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
         """x_s (B, *S) from x_t (B, *S) and the prediction x0_hat at t > s."""
         ...

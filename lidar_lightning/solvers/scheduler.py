@@ -1,66 +1,136 @@
 """Diffusers schedulers as solvers of continuous data."""
 
 import hashlib
+import inspect
 import json
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.schedules import VariancePreserving
+from lidar_lightning.parametrisation import check_kind, from_x0
+from lidar_lightning.schedules import FlowMatching, Schedule, VariancePreserving
 from lidar_lightning.seeding import Generators
 
-SUPPORTED = ("DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler")
+VARIANCE_PRESERVING = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "LCMScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "TCDScheduler",
+    "UniPCMultistepScheduler",
+)
+VARIANCE_EXPLODING = ("EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler")
+FLOW_MATCHING = ("FlowMatchEulerDiscreteScheduler", "FlowMatchLCMScheduler")
+SUPPORTED = VARIANCE_PRESERVING + VARIANCE_EXPLODING + FLOW_MATCHING
+
+
+def check_scheduler(scheduler: Any) -> None:
+    """Raises ValueError for a scheduler whose steps are not one prediction each, or that nobody has tested here."""
+    name = type(scheduler).__name__
+    if name not in SUPPORTED:
+        raise ValueError(f"cannot solve with a {name}: use one of {', '.join(SUPPORTED)}")
+    if name == "PNDMScheduler" and not scheduler.config.skip_prk_steps:
+        raise ValueError("PNDMScheduler calls the network four times a step unless skip_prk_steps=True: set it")
+
+
+def is_flow(scheduler: Any) -> bool:
+    return type(scheduler).__name__ in FLOW_MATCHING or bool(scheduler.config.get("use_flow_sigmas"))
+
+
+def schedule_of(scheduler: Any) -> Schedule:
+    """The noise of the data that a scheduler's network was trained on; time t is the timestep over their number N.
+
+    What the network is told is the noise level everywhere: where a scheduler rounds its timesteps (Karras sigmas),
+    guidance follows the rounded one.
+    """
+    return FlowMatching() if is_flow(scheduler) else VariancePreserving(scheduler.alphas_cumprod)
+
+
+def kind_of(scheduler: Any) -> str:
+    """What the network of a scheduler predicts. Raises ValueError if that is unknown."""
+    return "flow_prediction" if is_flow(scheduler) else check_kind(scheduler.config.prediction_type)
+
+
+def scale_of(scheduler: Any, place: int) -> float:
+    """What the scheduler's own sample at step `place` is of ours: above 1 where its noise is variance exploding."""
+    if type(scheduler).__name__ not in VARIANCE_EXPLODING:
+        return 1.0
+    return float((scheduler.sigmas[place].double().square() + 1).sqrt())
 
 
 class SchedulerSolver:
-    """Steps with a copy of a diffusers scheduler that is told the clean sample (prediction_type="sample").
+    """Steps with a copy of a diffusers scheduler.
 
-    Times are timesteps / num_train_timesteps, then 0. `step` wants them in order: a multistep scheduler remembers its
-    last predictions, and forgets them at the first time. Clipping and thresholding are off: x0_hat is used as it is.
+    Times are timesteps / num_train_timesteps, then 0. The scheduler is told what a network would have said that means
+    x0_hat, so that it does what it does in a stock pipeline. Call `begin`, then `step` along `times` in order: many
+    schedulers remember their last steps.
 
     Args:
-        scheduler: a DDIM, DDPM or DPMSolverMultistep scheduler of variance-preserving noise; it is left unchanged.
-        steps: network calls.
-        eta: noise of DDIM, from 0 (deterministic) to 1 (ancestral).
+        scheduler: one of `SUPPORTED`; it is left unchanged.
+        steps: network calls; None if `grid` says where they are.
+        eta: noise of DDIM and TCD, from 0 (deterministic) to 1 (ancestral).
+        grid: `timesteps`, `sigmas`, `mu` of the scheduler's `set_timesteps`.
 
     Raises:
-        ValueError: for another scheduler, flow sigmas, eta without DDIM or out of [0, 1], or less than one step.
+        ValueError: for another scheduler or prediction type, eta out of [0, 1] or unknown to the scheduler, less than
+            one step, or a grid that the scheduler does not take.
     """
 
-    def __init__(self, scheduler: Any, steps: int = 50, eta: float = 0.0):
-        name, config = type(scheduler).__name__, scheduler.config
-        if name not in SUPPORTED:
-            raise ValueError(f"cannot solve with a {name}: use one of {', '.join(SUPPORTED)}")
-        if config.get("use_flow_sigmas"):
-            raise ValueError(f"{name} with use_flow_sigmas=True is not variance preserving: set it to False")
-        if steps < 1:
+    def __init__(self, scheduler: Any, steps: int | None = 50, eta: float = 0.0, **grid: Any):
+        check_scheduler(scheduler)
+        name, accepted = type(scheduler).__name__, inspect.signature(scheduler.step).parameters
+        if steps is not None and steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
-        if not 0 <= eta <= 1 or (eta and name != "DDIMScheduler"):
-            raise ValueError(f"eta lies in [0, 1] and is 0 but for DDIM, got {eta} with {name}")
-        plain = {"prediction_type": "sample", "clip_sample": False, "thresholding": False}
-        self.scheduler = type(scheduler).from_config(config, **{k: v for k, v in plain.items() if k in config})
-        self.scheduler.set_timesteps(steps)
-        public = {k: v for k, v in self.scheduler.config.items() if not k.startswith("_")}
-        digest = hashlib.sha256(json.dumps(public, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        self.name = f"{name}(eta={eta:g}, config={digest})"
-        self.schedule = VariancePreserving(self.scheduler.alphas_cumprod)
-        self.steps, self.extra = steps, {"eta": eta} if name == "DDIMScheduler" else {}
-        self.timesteps = self.scheduler.timesteps.double()
-        self.times = torch.cat((self.timesteps / config.num_train_timesteps, torch.zeros(1, dtype=torch.float64)))
+        if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
+            raise ValueError(f"eta lies in [0, 1] and is 0 but for DDIM and TCD, got {eta} with {name}")
+        if unknown := set(grid) - set(inspect.signature(scheduler.set_timesteps).parameters):
+            raise ValueError(f"{name} does not take {sorted(unknown)}: it spaces its steps by itself")
+        self.scheduler = type(scheduler).from_config(scheduler.config)
+        self.schedule, self.kind = schedule_of(scheduler), kind_of(scheduler)
+        self.steps, self.grid = steps, grid
+        self.extra = {"eta": eta} if "eta" in accepted else {}
+        self.takes_generator = "generator" in accepted
+        self.place = 0
+        self.timesteps = self._restart("cpu")
+        total = scheduler.config.num_train_timesteps
+        self.times = torch.cat((self.timesteps.double() / total, torch.zeros(1, dtype=torch.float64)))
+        self.name = f"{name}(eta={eta:g}, config={digest(dict(scheduler.config), grid)})"
+
+    def _restart(self, device: torch.device | str) -> Tensor:
+        count = {} if self.steps is None else {"num_inference_steps": self.steps}
+        self.scheduler.set_timesteps(**count, **self.grid, device=device)
+        return self.scheduler.timesteps
+
+    def begin(self, noise: Tensor) -> Tensor:
+        """x at the first time, from standard normal noise (B, *S)."""
+        self.timesteps, self.place = self._restart(noise.device), 0
+        return noise * (float(getattr(self.scheduler, "init_noise_sigma", 1.0)) / scale_of(self.scheduler, 0))
 
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
         """x_s (B, *S), like x_t, from the prediction x0_hat (B, *S) at t; s is the time that follows t in `times`.
 
         Raises:
-            ValueError: if t is not one of the times of this solver.
+            ValueError: if t is not the next of this solver's times.
         """
-        place = (self.times[:-1] - t).abs().argmin()
-        if abs(self.times[place].item() - t) > 1e-6:
-            raise ValueError(f"t={t} is not a time of this solver: step along its times, got {self.steps} steps")
-        if place == 0:
-            self.scheduler.set_timesteps(self.steps)
-        timestep = int(self.timesteps[place])
-        return self.scheduler.step(
-            x0_hat.to(x_t.dtype), timestep, x_t, generator=generators.streams, return_dict=False, **self.extra
-        )[0]
+        place = self.place
+        if place >= len(self.timesteps) or abs(self.times[place].item() - t) > 1e-6:
+            expected = self.times[place].item() if place < len(self.timesteps) else "the end, so begin again"
+            raise ValueError(f"t={t} is not the next time of this solver, which is {expected}")
+        alpha, sigma = (c.to(x_t) for c in self.schedule(torch.tensor(t, dtype=torch.float64)))
+        output = from_x0(x0_hat.to(x_t.dtype), x_t, alpha, sigma, self.kind)
+        extra = {**self.extra, "generator": generators.streams} if self.takes_generator else self.extra
+        sample = x_t * scale_of(self.scheduler, place)
+        stepped = self.scheduler.step(output, self.timesteps[place], sample, return_dict=False, **extra)[0]
+        self.place += 1
+        return stepped / scale_of(self.scheduler, self.place)
+
+
+def digest(*settings: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of the public settings of a scheduler."""
+    public = [{k: v for k, v in part.items() if not k.startswith("_")} for part in settings]
+    return hashlib.sha256(json.dumps(public, sort_keys=True, default=str).encode()).hexdigest()[:8]

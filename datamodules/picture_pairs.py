@@ -1,0 +1,135 @@
+"""Preference pairs of pictures: a local folder with a table, or a hub data set written into one; latents are cached."""
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm.auto import tqdm
+
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.files import write_atomically
+from lidar_lightning.pictures import fit, read_picture
+
+TABLE = "pairs.csv"
+
+
+def download_pairs(repository: str, folder: Path, limit: int, split: str = "train") -> Path:
+    """Writes pairs of a hub data set with Pick-a-Pic's columns into a folder: pictures and pairs.csv.
+
+    Columns: caption, jpg_0, jpg_1 (bytes) and label_0 (1 prefers jpg_0, 0 jpg_1; ties are left out). The data set is
+    streamed, no further than needed. A folder that is complete is left as it is; one that is not goes on after its
+    last pair.
+
+    Raises:
+        ValueError: if the data set is out of reach, lacks a column, or holds an unreadable picture.
+    """
+    from datasets import load_dataset
+
+    table, done = folder / TABLE, _count_rows(folder / TABLE)
+    if done >= limit:
+        return table
+    try:
+        rows = load_dataset(repository, split=split, streaming=True)
+        _write_pairs(rows, folder, done, limit)
+    except (ConnectionError, FileNotFoundError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"cannot get preference pairs from {repository!r}: {error}; give a reachable data set with the columns "
+            "caption, jpg_0, jpg_1, label_0, or a local folder"
+        ) from error
+    return table
+
+
+def _count_rows(table: Path) -> int:
+    if not table.is_file():
+        return 0
+    with open(table, newline="", encoding="utf-8") as file:
+        return sum(1 for _ in csv.DictReader(file))
+
+
+def _write_pairs(rows: Iterable[dict[str, Any]], folder: Path, done: int, limit: int) -> None:
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    decided = (row for row in rows if row["label_0"] != 0.5)
+    with open(folder / TABLE, "a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if not done:
+            writer.writerow(["prompt", "chosen", "rejected"])
+        for place, row in enumerate(tqdm(decided, desc="preference pairs", total=limit)):
+            if place < done:
+                continue
+            if place >= limit:
+                break
+            names = []
+            for side in ("jpg_0", "jpg_1"):
+                read_picture(row[side], f"{side} of row {place}")
+                names.append(f"pictures/{place:07d}-{side[-1]}.jpg")
+                write_atomically(folder / names[-1], row[side])
+            chosen, rejected = names if row["label_0"] == 1 else reversed(names)
+            writer.writerow([row["caption"], chosen, rejected])
+            file.flush()
+
+
+class PicturePairs(Dataset):
+    """Items {"prompt", "chosen", "rejected", "condition"}: latents (*S) and what the network is told of the prompt.
+
+    Args:
+        items: {"prompt", "chosen", "rejected"} with paths of pictures.
+        cache: folder that `encode_pairs` filled.
+    """
+
+    def __init__(self, items: Sequence[dict[str, Any]], cache: Path):
+        self.items, self.cache = items, cache
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        row = self.items[item]
+        latents = {side: load_file(cached(self.cache, row[side]))["latents"] for side in ("chosen", "rejected")}
+        return {"prompt": row["prompt"], **latents, "condition": load_file(cached(self.cache, row["prompt"]))}
+
+
+def cached(cache: Path, key: str) -> Path:
+    return cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
+
+
+def encode_pairs(
+    items: Sequence[dict[str, Any]], backbone: Backbone, folder: Path, rank: int = 0, world: int = 1
+) -> Path:
+    """Caches the latents of every picture and the condition of every prompt, each once; what is there is kept.
+
+    Args:
+        items: as of `PicturePairs`.
+        folder: its subfolder for this backbone's latent space and weights is filled and returned.
+        rank, world: this process encodes every `world`-th file.
+
+    Raises:
+        ValueError: naming a picture that cannot be read.
+    """
+    cache = folder / f"latents-{backbone.fingerprint()}-{backbone.space}"
+    pictures = sorted({row[side] for row in items for side in ("chosen", "rejected")})
+    prompts = sorted({row["prompt"] for row in items})
+    work = [(key, True) for key in pictures] + [(key, False) for key in prompts]
+    for key, is_picture in tqdm(work[rank::world], desc="encoding pairs", leave=False):
+        path = cached(cache, key)
+        if path.exists():
+            continue
+        if is_picture:
+            pixels = fit(read_picture(Path(key)), backbone.height, backbone.width)  # type: ignore[arg-type]
+            tensors = {"latents": backbone.encode_samples(pixels[None])[0]}
+        else:
+            condition = backbone.encode([key])
+            tensors = {name: value[0] for name, value in condition.items() if not name.startswith("negative_")}
+        write_atomically(path, save({name: _stored(value) for name, value in tensors.items()}))
+    return cache
+
+
+def _stored(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
+
+
+__all__ = ["PicturePairs", "cached", "download_pairs", "encode_pairs"]

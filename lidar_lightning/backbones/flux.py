@@ -1,0 +1,73 @@
+"""FLUX.1 as a backbone."""
+
+import numpy as np
+import torch
+from diffusers import FluxPipeline
+from torch import Tensor
+
+from lidar_lightning.backbones.flow_shift import flow_grid
+from lidar_lightning.backbones.latent import Condition, LatentBackbone
+from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
+
+
+class Flux(LatentBackbone):
+    """FLUX.1 (Black Forest Labs, 2024), a rectified-flow transformer over 2x2 latent patches.
+
+    Its latents are packed: (B, H W / 4, 4 C) float32, as its transformer and stock pipeline have them. The guidance
+    scale is told to a guidance-distilled network (dev) and ignored by others (schnell); there is no second network
+    call.
+    """
+
+    pipeline_class = FluxPipeline
+    network_name = "transformer"
+    patch = 2
+
+    @property
+    def guided(self) -> bool:
+        return False
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        unit = self.pipe.vae_scale_factor
+        return (self.network.config.in_channels // 4, self.height // unit, self.width // unit)
+
+    def _token_limit(self, tokenizer: object) -> int:
+        return 512 if tokenizer is self.pipe.tokenizer_2 else self.pipe.tokenizer.model_max_length
+
+    def _encode(self, prompts: list[str]) -> Condition:
+        embeds, pooled, _ = self.pipe.encode_prompt(prompts, None, self.device)
+        return {"embeds": embeds, "pooled": pooled}
+
+    def _network(self, x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        scale = torch.full((len(x),), self.guidance_scale, device=x.device)
+        _, rows, columns = self.latent_shape
+        embeds = condition["embeds"]
+        return self.network(
+            hidden_states=x,
+            timestep=timestep.to(x.dtype) / 1000,
+            guidance=scale if self.network.config.guidance_embeds else None,
+            pooled_projections=condition["pooled"],
+            encoder_hidden_states=embeds,
+            txt_ids=torch.zeros(embeds.shape[1], 3, device=x.device, dtype=x.dtype),
+            img_ids=self.pipe._prepare_latent_image_ids(len(x), rows // 2, columns // 2, x.device, x.dtype),
+            return_dict=False,
+        )[0]
+
+    def prior(self, generators: Generators) -> Tensor:
+        """Standard normal latents, packed (B, H W / 4, 4 C) float32."""
+        return self.pack(super().prior(generators))
+
+    def pack(self, latents: Tensor) -> Tensor:
+        return self.pipe._pack_latents(latents, *latents.shape)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return self.pipe._unpack_latents(x, self.height, self.width, self.pipe.vae_scale_factor)
+
+    def solver(self, steps: int) -> SchedulerSolver:
+        grid = dict(self.grid)
+        if not grid and is_flow(self.scheduler) and not self.scheduler.config.get("use_flow_sigmas"):
+            grid["sigmas"] = np.linspace(1.0, 1 / steps, steps).tolist()
+        _, rows, columns = self.latent_shape
+        shift = flow_grid(self.scheduler, rows * columns // 4)
+        return SchedulerSolver(self.scheduler, None if grid else steps, self.eta, **{**shift, **grid})

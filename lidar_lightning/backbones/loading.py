@@ -1,0 +1,109 @@
+"""Pipelines, LoRA files and schedulers of diffusers, loaded with messages that say what was looked for."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | None = None) -> Any:
+    """A pipeline of that class from a local folder or a hub repository, without a safety checker.
+
+    Raises:
+        ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    known = cls._get_signature_types()
+    try:
+        return cls.from_pretrained(
+            source,
+            torch_dtype=getattr(torch, dtype),
+            variant=variant,
+            **{k: v for k, v in unused.items() if k in known},
+        )
+    except (OSError, ValueError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"no {cls.__name__} at {source!r}: it is neither a folder that save_pretrained wrote nor a hub repository "
+            f"within reach ({error})"
+        ) from error
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """A folder or hub repository, and the file in it that is meant: of a local file, or of OWNER/REPOSITORY/FILE."""
+    if Path(path).is_file():
+        return str(Path(path).parent), Path(path).name
+    parts = path.split("/")
+    return (path, None) if Path(path).exists() or len(parts) < 3 else ("/".join(parts[:2]), "/".join(parts[2:]))
+
+
+def load_network(pipe: Any, name: str, path: str) -> Any:
+    """A pipeline of the same parts as `pipe` but for its network `name`, whose weights come from a file.
+
+    Raises:
+        ValueError: if the file cannot be found, or belongs to another architecture.
+    """
+    source, file = split_path(path)
+    try:
+        if file is None:
+            raise OSError("it names no weight file")
+        local = Path(source) / file
+        found = str(local) if local.is_file() else hf_hub_download(source, file)
+        weights = load_file(found) if file.endswith(".safetensors") else torch.load(found, weights_only=True)
+        own = getattr(pipe, name)
+        network = type(own).from_config(own.config).to(own.dtype)
+        network.load_state_dict(weights)
+    except (OSError, RuntimeError, ValueError, SafetensorError, HfHubHTTPError) as error:
+        raise ValueError(f"the weights at {path!r} do not load as a {type(pipe).__name__}'s {name}: {error}") from error
+    return type(pipe)(**{**pipe.components, name: network})
+
+
+def load_lora(pipe: Any, path: str, name: str) -> None:
+    """Loads a LoRA file, folder or repository into the network of a pipeline as an adapter of that name.
+
+    Raises:
+        ValueError: if it cannot be found, or belongs to another architecture.
+    """
+    source, file = split_path(path)
+    try:
+        pipe.load_lora_weights(source, adapter_name=name, **({"weight_name": file} if file else {}))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ValueError(f"the LoRA at {path!r} does not load into a {type(pipe).__name__}: {error}") from error
+
+
+def make_scheduler(own: Any, name: str | None = None, options: dict[str, Any] | None = None) -> Any:
+    """A supported scheduler with the configuration of `own`, changed by options; of another class if one is named.
+
+    On a flow-matching model a multistep solver gets flow sigmas.
+
+    Raises:
+        ValueError: for a scheduler that is unknown, unsupported, or of another kind of noise than the model's.
+    """
+    cls = getattr(diffusers, name, None) if name else type(own)
+    if cls is None:
+        raise ValueError(f"diffusers has no scheduler {name!r}")
+    flow = {}
+    if is_flow(own) and cls is not type(own):
+        flow = {"use_flow_sigmas": True, "flow_shift": own.config.get("shift", 1.0)}
+        flow = {key: value for key, value in flow.items() if key in inspect.signature(cls).parameters}
+        flow |= {"prediction_type": "flow_prediction"} if flow else {}
+    scheduler = cls.from_config(own.config, **{**flow, **(options or {})})
+    check_scheduler(scheduler)
+    if is_flow(scheduler) != is_flow(own):
+        kinds = ("variance-preserving noise", "flow matching")
+        raise ValueError(
+            f"a {cls.__name__} steps through {kinds[is_flow(scheduler)]}, but the model was trained on "
+            f"{kinds[is_flow(own)]}: use another scheduler"
+        )
+    return scheduler

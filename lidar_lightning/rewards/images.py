@@ -1,0 +1,80 @@
+"""Images for reward networks, on tensors: checked, resized, cropped or padded, normalised. Gradients reach the pixels.
+
+Images are (n, 3, H, W) in [0, 1]. Resizing is bicubic with antialiasing and the coefficient -0.5, as in PIL.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+TOLERANCE = 1e-3
+"""By how much values may leave [0, 1] through rounding in half precision."""
+
+
+def check_images(name: str, samples: Any) -> Tensor:
+    """The samples, if they are images. Values are looked at once, which waits for the device.
+
+    Raises:
+        ValueError: naming the reward, if the samples are no float tensor (n, 3, H, W), n >= 1, with values in [0, 1].
+    """
+    if not isinstance(samples, Tensor) or not samples.is_floating_point():
+        received = f"a tensor of {samples.dtype}" if isinstance(samples, Tensor) else type(samples).__name__
+        raise ValueError(
+            f"reward {name!r} scores images, a float tensor (n, 3, H, W) in [0, 1], got {received}: "
+            f"decode the samples first, and divide bytes by 255"
+        )
+    if samples.ndim != 4 or samples.shape[1] != 3 or not samples.numel():
+        raise ValueError(f"reward {name!r} scores images (n, 3, H, W) with n >= 1, got shape {tuple(samples.shape)}")
+    low, high = (value.item() for value in samples.detach().aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise ValueError(
+            f"reward {name!r} scores images in [0, 1], got values from {low:.4g} to {high:.4g}: "
+            f"pixels x in [-1, 1] become (x / 2 + 0.5).clamp(0, 1)"
+        )
+    return samples
+
+
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased bicubic resize to (n, 3, height, width); it may overshoot [0, 1] at edges."""
+    if images.shape[-2:] == (height, width):
+        return images
+    return functional.interpolate(images, (height, width), mode="bicubic", antialias=True)
+
+
+def resize_crop(images: Tensor, size: int) -> Tensor:
+    """(n, 3, size, size): the shorter edge resized to `size`, clipped to [0, 1] as bytes would be, the centre cropped.
+
+    Agrees with transformers' `CLIPImageProcessor` up to its rounding to bytes. torchvision's crop, used by the original
+    of ImageReward, lies one pixel further for some odd margins; square images have none.
+    """
+    height, width = images.shape[-2:]
+    shorter = min(height, width)
+    images = resize(images, int(size * height / shorter), int(size * width / shorter)).clamp(0, 1)
+    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
+    return images[..., top : top + size, left : left + size]
+
+
+def resize_pad(images: Tensor, size: int) -> Tensor:
+    """(n, 3, size, size): the longer edge resized to `size`, unclipped, centred on black.
+
+    Source: the preprocessing of the `hpsv2` package (open_clip's `ResizeMaxSize`).
+    """
+    scale = size / max(images.shape[-2:])
+    height, width = (max(round(edge * scale), 1) for edge in images.shape[-2:])
+    top, left = (size - height) // 2, (size - width) // 2
+    return functional.pad(resize(images, height, width), (left, size - width - left, top, size - height - top))
+
+
+def normalise(images: Tensor) -> Tensor:
+    """(x - mean) / std per channel, with the statistics of CLIP, which BLIP shares."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (images - mean) / std
+
+
+def working_copy(images: Tensor, device: torch.device) -> Tensor:
+    """The images on that device, in float32 unless they are float64, for resizing is not done in half precision."""
+    return images.to(device, torch.float64 if images.dtype == torch.float64 else torch.float32)

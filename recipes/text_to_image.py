@@ -1,0 +1,61 @@
+"""What the recipes of the image models share: a predict run, and a DPO run."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from datamodules import PreferenceDataModule, PromptDataModule
+from lidar_lightning import Backbone, DPOModule, LiDARModule, Lookahead, Reward
+from lidar_lightning.adapters import LoRA
+
+
+def sample(
+    backbone: Backbone,
+    reward: Reward,
+    prompts: list[str] | str,
+    out: str,
+    lookahead: Lookahead | None,
+    samples: int = 4,
+    batch_size: int = 4,
+    checkpoint: str | None = None,
+    **settings: Any,
+) -> str:
+    """Draws pictures into the folder `out`, from the weights or adapters of `checkpoint` if given."""
+    module = LiDARModule(backbone, reward, lookahead, out=out, **settings)
+    trainer = L.Trainer(logger=False, enable_model_summary=False)
+    data = PromptDataModule(prompts, samples, batch_size)
+    trainer.predict(module, data, ckpt_path=checkpoint, return_predictions=False)
+    return out
+
+
+def fine_tune(
+    backbone: Backbone,
+    pairs: str,
+    out: str,
+    beta: float,
+    reward: Reward | None = None,
+    steps: int = 2000,
+    lr: float = 1e-5,
+    rank: int = 16,
+    batch_size: int = 1,
+    accumulate: int = 16,
+    precision: Any = "bf16-mixed",
+) -> str:
+    """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped."""
+    last = Path(out) / "last.ckpt"
+    trainer = L.Trainer(
+        max_steps=steps,
+        accumulate_grad_batches=accumulate,
+        precision=precision,
+        callbacks=[ModelCheckpoint(out, every_n_train_steps=min(100, steps), save_last=True)],
+        logger=CSVLogger(out, "csv"),
+        log_every_n_steps=1,
+        enable_model_summary=False,
+    )
+    data = PreferenceDataModule(pairs, reward, batch_size=batch_size)
+    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, export=str(Path(out) / "lora"))
+    trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+    return str(last)
