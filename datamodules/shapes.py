@@ -60,7 +60,7 @@ class Scenes(Dataset):
         return self.__getitems__([index])
 
 
-def whole(batch: dict[str, Any]) -> dict[str, Any]:
+def whole(batch: Any) -> Any:
     """The collate function of data sets that return whole batches."""
     return batch
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import lightning as L
 import pytest
 import torch
@@ -14,6 +16,11 @@ def small(seed: int = 0) -> ShapesScorer:
     return ShapesScorer(width=32, layers=1)
 
 
+def reward_of(folder: Path, model: ShapesScorer) -> ShapesReward:
+    model.save_pretrained(folder)
+    return ShapesReward(str(folder))
+
+
 def some(count: int = 4) -> tuple[torch.Tensor, list[str]]:
     batch = Scenes(count).__getitems__(range(count))
     return batch["image"], batch["prompt"]
@@ -23,29 +30,30 @@ def test_default_size_is_within_two_million():
     assert sum(p.numel() for p in ShapesScorer().parameters()) < 2e6
 
 
-def test_scores_are_scaled_cosines():
+def test_scores_are_scaled_cosines(tmp_path):
     model, (images, prompts) = small().eval(), some()
     model.mean.fill_(0.5)
     model.std.fill_(2.0)
-    scores = score(ShapesReward(model), images, prompts)
+    reward = reward_of(tmp_path, model)
+    scores = score(reward, images, prompts)
     pictures, captions = model.embed_images(images), model.embed_prompts(prompts)
     assert torch.allclose(pictures.norm(dim=1), torch.ones(4)) and torch.allclose(captions.norm(dim=1), torch.ones(4))
     expected = [(10 * (p * c).sum().item() - 0.5) / 2 for p, c in zip(pictures, captions, strict=True)]
     assert torch.allclose(scores, torch.tensor(expected), atol=1e-4)
     assert torch.allclose(model.similarities(images, prompts).diag(), 10 * (pictures * captions).sum(1), atol=1e-4)
     # Neither the company nor the padding changes a score.
-    assert torch.allclose(ShapesReward(model)(images[2:3], prompts[2:3]), scores[2:3], atol=1e-4)
+    assert torch.allclose(reward(images[2:3], prompts[2:3]), scores[2:3], atol=1e-4)
     assert torch.equal(model.embed_prompts(["A  red CIRCLE"]), model.embed_prompts(["a red circle"]))
     assert torch.isfinite(model.embed_prompts(["", "an unheard-of word " * 30])).all()
 
 
-def test_gradients_reach_the_pixels():
-    reward, (images, prompts) = ShapesReward(small()), some()
+def test_gradients_reach_the_pixels(tmp_path):
+    reward, (images, prompts) = reward_of(tmp_path, small()), some()
     assert reward.differentiable and reward.modality == "image"
     images = images.double().requires_grad_()
     reward(images, prompts).sum().backward()
     assert images.grad.shape == images.shape and (images.grad.flatten(1).norm(dim=1) > 0).all()
-    assert all(p.grad is None for p in reward.model.parameters())
+    assert all(p.grad is None for p in reward.network.parameters())
     # Against a finite difference along the gradient.
     step = 1e-2 * images.grad / images.grad.norm()
     with torch.no_grad():
@@ -53,8 +61,8 @@ def test_gradients_reach_the_pixels():
     assert change == pytest.approx(2 * 1e-2 * images.grad.norm().item(), rel=0.05)
 
 
-def test_other_sizes_are_resized():
-    reward, (images, prompts) = ShapesReward(small()), some()
+def test_other_sizes_are_resized(tmp_path):
+    reward, (images, prompts) = reward_of(tmp_path, small()), some()
     large = images.repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert (reward(large, prompts) - reward(images, prompts)).abs().max() < 0.2
 
@@ -62,10 +70,11 @@ def test_other_sizes_are_resized():
 def test_saving_and_loading(tmp_path):
     model, (images, prompts) = small(), some()
     model.mean.fill_(0.3)
-    model.save_pretrained(tmp_path / "model")
-    loaded = ShapesReward(str(tmp_path / "model"))
-    assert torch.equal(loaded(images, prompts), ShapesReward(model)(images, prompts))
-    assert loaded.version == ShapesReward(model).version != ShapesReward(small(seed=1)).version
+    loaded = reward_of(tmp_path / "model", model)
+    with torch.no_grad():
+        assert torch.equal(loaded(images, prompts), model.eval()(images, prompts))
+    same, other = reward_of(tmp_path / "same", model), reward_of(tmp_path / "other", small(seed=1))
+    assert loaded.version == same.version != other.version
     with pytest.raises(ValueError, match="no shapes reward at .*nowhere.*recipes.shapes_reward"):
         ShapesReward(str(tmp_path / "nowhere"))
     (tmp_path / "model" / "model.safetensors").write_bytes(b"damaged")
@@ -76,15 +85,15 @@ def test_saving_and_loading(tmp_path):
 @pytest.mark.parametrize(
     ("samples", "prompts", "message"),
     [
-        (["CCO"], ["a circle"], "scores pictures, .* got list"),
-        (torch.zeros(1, 64, 64), ["a circle"], r"got torch.float32 \(1, 64, 64\)"),
+        (["CCO"], ["a circle"], "scores images, .* got list"),
+        (torch.zeros(1, 64, 64), ["a circle"], r"got shape \(1, 64, 64\)"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), ["a circle"], "torch.uint8"),
-        (torch.zeros(2, 3, 64, 64), ["a circle"], "2 pictures and 1 prompts"),
-        (torch.zeros(8, 3, 64, 64), "a circle", "8 pictures"),
+        (torch.zeros(2, 3, 64, 64), ["a circle"], "for each of 2 samples, got 1 prompts"),
+        (torch.zeros(8, 3, 64, 64), "a circle", "for each of 8 samples, got 'a circle'"),
     ],
 )
-def test_bad_input_is_named(samples, prompts, message):
-    for reward in (ShapesReward(small()), ShapesVerdict()):
+def test_bad_input_is_named(tmp_path, samples, prompts, message):
+    for reward in (reward_of(tmp_path, small()), ShapesVerdict()):
         with pytest.raises(ValueError, match=message):
             reward(samples, prompts)
 
