@@ -19,7 +19,7 @@ def main(
     pairs: int = 2048,
     batch_size: int = 64,
     beta: float = 0.2,
-    lr: float = 1e-3,
+    lr: float = 3e-4,
     draws: int = 4,
     seed: int = 0,
 ) -> str:

@@ -50,7 +50,7 @@ class DPOModule(L.LightningModule):
         backbone: Backbone,
         beta: float = 0.2,
         lora: LoRA | None = LoRA(),  # noqa: B008
-        lr: float = 1e-3,
+        lr: float = 3e-4,
         draws: int = 4,
         warmup: int = 20,
         export: str | None = None,
