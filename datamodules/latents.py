@@ -1,19 +1,18 @@
 """Latents of the shapes task, encoded once and kept on disk."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.shapes import Scenes, whole
+from lidar_lightning.backbones.vae import encode, vae_fingerprint
 from lidar_lightning.files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -36,22 +35,6 @@ class Latents(Dataset):
         return self.__getitems__([index])
 
 
-@torch.no_grad()
-def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """Latents (n, C, h, w) of pictures (n, 3, H, W) in [0, 1]: means of the posterior, scaled as pipelines do."""
-    mean = vae.encode(2 * images.to(vae.dtype) - 1).latent_dist.mean
-    return (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
-
-
-def fingerprint(vae: AutoencoderKL) -> str:
-    """Hash of the weights."""
-    digest = hashlib.sha256()
-    for key, value in sorted(vae.state_dict().items()):
-        digest.update(f"{key}{tuple(value.shape)}".encode())
-        digest.update(value.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 class LatentsDataModule(L.LightningDataModule):
     """Latents of the scenes of `ShapesDataModule` in half precision, 2 kB each.
 
@@ -72,7 +55,7 @@ class LatentsDataModule(L.LightningDataModule):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: Any,
         cache: str,
         count: int = 100_000,
         validation: int = 1080,
@@ -87,7 +70,7 @@ class LatentsDataModule(L.LightningDataModule):
 
     def path(self, split: str) -> Path:
         """The file of a split."""
-        name = f"{split}-{len(self.scenes[split])}-seed{self.seed}-{fingerprint(self.vae)}.safetensors"
+        name = f"{split}-{len(self.scenes[split])}-seed{self.seed}-{vae_fingerprint(self.vae)}.safetensors"
         return self.cache / name
 
     def prepare_data(self) -> None:
@@ -112,18 +95,19 @@ class LatentsDataModule(L.LightningDataModule):
         scenes = self.scenes[split]
         logger.info("encoding %d pictures (%s)", len(scenes), split)
         batches = DataLoader(scenes, self.batch_size, collate_fn=whole)
-        device_type, memory = self.vae.device.type, torch.channels_last
-        with torch.autocast(device_type, torch.bfloat16):
-            latents = [encode(self.vae, b["image"].to(self.vae.device, memory_format=memory)).half() for b in batches]
+        with torch.autocast(self.vae.device.type, torch.bfloat16):
+            latents = [encode(self.vae, batch["image"]).half() for batch in batches]
         write_atomically(self.path(split), save({"latents": torch.cat(latents).contiguous().cpu()}))
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the latents."""
-        found = {split: self.read(split) for split in self.scenes}
-        missing = [str(self.path(split)) for split, latents in found.items() if latents is None]
-        if missing:
-            raise ValueError(f"no latents at {missing[0]}: call prepare_data first")
-        self.training, self.held_out = (Latents(found[split], self.scenes[split]) for split in self.scenes)
+        self.training, self.held_out = self.dataset("train"), self.dataset("validation")
+
+    def dataset(self, split: str) -> Latents:
+        latents = self.read(split)
+        if latents is None:
+            raise ValueError(f"no latents at {self.path(split)}: call prepare_data first")
+        return Latents(latents, self.scenes[split])
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(self.training, self.batch_size, shuffle=True, drop_last=True, collate_fn=whole)

@@ -1,6 +1,7 @@
 """Train a small FLUX on the shapes task: `python -m recipes.shapes_flux`, after `recipes.shapes_vae`."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -38,7 +39,8 @@ def main(
     """
     folder = Path(out)
     torch.manual_seed(seed)
-    autoencoder = AutoencoderKL.from_pretrained(vae).eval().requires_grad_(False)
+    autoencoder: Any = AutoencoderKL.from_pretrained(vae)
+    autoencoder.eval().requires_grad_(False)
     pipe = flux(autoencoder, width, double, single)
     data = LatentsDataModule(autoencoder, cache, count, validation, batch_size, seed)
     module = FluxPretrain(pipe, lr=lr, decay=decay, guidance=guidance, per_category=per_category, compile=compile)

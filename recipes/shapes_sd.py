@@ -1,6 +1,7 @@
 """Train a small Stable Diffusion on the shapes task: `python -m recipes.shapes_sd`, after `recipes.shapes_vae`."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -37,7 +38,8 @@ def main(
     """
     folder = Path(out)
     torch.manual_seed(seed)
-    autoencoder = AutoencoderKL.from_pretrained(vae).eval().requires_grad_(False)
+    autoencoder: Any = AutoencoderKL.from_pretrained(vae)
+    autoencoder.eval().requires_grad_(False)
     pipe = stable_diffusion(autoencoder, widths, prediction=prediction)
     data = LatentsDataModule(autoencoder, cache, count, validation, batch_size, seed)
     module = StableDiffusionPretrain(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from datamodules import ShapesDataModule
-from datamodules.latents import encode
+from lidar_lightning.backbones.vae import encode
 from lidar_lightning.modules.autoencoder import AutoencoderModule
 from lidar_lightning.shapes.networks import autoencoder, standardise
 from recipes.training import fit
@@ -21,7 +21,6 @@ def main(
     decay: float = 0.5,
     validation: int = 432,
     precision: str = "bf16-mixed",
-    compile: bool = False,
     save_every: int = 250,
     seed: int = 0,
 ) -> Path:
@@ -34,7 +33,7 @@ def main(
     torch.manual_seed(seed)
     vae = autoencoder(widths)
     data = ShapesDataModule(batch_size=batch_size, validation=validation, seed=seed)
-    fit(AutoencoderModule(vae, lr=lr, decay=decay, compile=compile), data, folder, steps, precision, save_every)
+    fit(AutoencoderModule(vae, lr=lr, decay=decay), data, folder, steps, precision, save_every)
     vae = copy.deepcopy(vae).eval()
     pictures = (data.training.__getitems__(range(i, i + 64))["image"] for i in range(0, 512, 64))
     standardise(vae, torch.cat([encode(vae, images) for images in pictures]))

@@ -8,8 +8,9 @@ import torch
 from diffusers import AutoencoderKL, FluxPipeline, StableDiffusionPipeline
 from torch.optim import Muon
 
-from datamodules.latents import Latents, LatentsDataModule, encode
+from datamodules.latents import Latents, LatentsDataModule
 from datamodules.shapes import Scenes
+from lidar_lightning.backbones.vae import encode
 from lidar_lightning.modules.autoencoder import AutoencoderModule
 from lidar_lightning.modules.latent_pretrain import FluxPretrain, StableDiffusionPretrain
 from lidar_lightning.optim import FoldedMuon, rise_and_fall

@@ -1,5 +1,7 @@
 """FLUX.1 as a backbone."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import FluxPipeline
@@ -15,17 +17,27 @@ class Flux(LatentBackbone):
     """FLUX.1 (Black Forest Labs, 2024), a rectified-flow transformer over 2x2 latent patches.
 
     Its latents are packed: (B, H W / 4, 4 C) float32, as its transformer and stock pipeline have them. The guidance
-    scale is told to a guidance-distilled network (dev) and ignored by others (schnell); there is no second network
-    call.
+    scale is told to a guidance-distilled network (dev) and ignored by others (schnell).
+
+    Args:
+        pipe: a FluxPipeline.
+        true_cfg_scale: of classifier-free guidance, for networks that are not distilled; 1 or less is none.
+        max_sequence_length: tokens of T5; published models take 512 (dev) or 256 (schnell).
+        settings: of `LatentBackbone`.
     """
 
     pipeline_class = FluxPipeline
     network_name = "transformer"
     patch = 2
 
+    def __init__(self, pipe: Any, true_cfg_scale: float = 1.0, max_sequence_length: int = 512, **settings: Any):
+        super().__init__(pipe, **settings)
+        self.true_cfg_scale, self.max_sequence_length = true_cfg_scale, max_sequence_length
+        self.settings |= {"true_cfg_scale": true_cfg_scale, "max_sequence_length": max_sequence_length}
+
     @property
-    def guided(self) -> bool:
-        return False
+    def cfg_scale(self) -> float:
+        return self.true_cfg_scale
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
@@ -33,11 +45,19 @@ class Flux(LatentBackbone):
         return (self.network.config.in_channels // 4, self.height // unit, self.width // unit)
 
     def _token_limit(self, tokenizer: object) -> int:
-        return 512 if tokenizer is self.pipe.tokenizer_2 else self.pipe.tokenizer.model_max_length
+        return self.max_sequence_length if tokenizer is self.pipe.tokenizer_2 else self.pipe.tokenizer.model_max_length
 
     def _encode(self, prompts: list[str]) -> Condition:
-        embeds, pooled, _ = self.pipe.encode_prompt(prompts, None, self.device)
-        return {"embeds": embeds, "pooled": pooled}
+        def encoded(texts: list[str]) -> tuple[Tensor, Tensor]:
+            length = self.max_sequence_length
+            return self.pipe.encode_prompt(texts, None, self.device, max_sequence_length=length)[:2]
+
+        embeds, pooled = encoded(prompts)
+        condition = {"embeds": embeds, "pooled": pooled}
+        if self.guided:
+            embeds, pooled = encoded([self.negative_prompt] * len(prompts))
+            condition |= {"negative_embeds": embeds, "negative_pooled": pooled}
+        return condition
 
     def _network(self, x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
         scale = torch.full((len(x),), self.guidance_scale, device=x.device)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lidar_lightning.adapters import OWN, adapter_names, adapters_on, own_weights
+from lidar_lightning.assets import asset_path
 from lidar_lightning.backbones.base import Backbone, hash_tensors
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
@@ -119,6 +120,7 @@ class LatentBackbone(Backbone):
         """Loads a pipeline from a local folder or a hub repository.
 
         Args:
+            pretrained_model_name_or_path: a folder, a hub repository, or a shipped name such as "shapes-sd".
             dtype: of all weights: "float32", "bfloat16" or "float16".
             variant: of the weight files, e.g. "fp16".
             lora: LoRA files or repositories to load, by the names that `lora_scales` uses; without it all are on at
@@ -129,7 +131,8 @@ class LatentBackbone(Backbone):
         Raises:
             ValueError: if it cannot be found or loaded.
         """
-        pipe = load_pipeline(cls.pipeline_class, str(pretrained_model_name_or_path), dtype, variant)
+        source = str(pretrained_model_name_or_path)
+        pipe = load_pipeline(cls.pipeline_class, str(asset_path(source) or source), dtype, variant)
         for adapter, path in (lora or {}).items():
             load_lora(pipe, path, adapter)
         settings.setdefault("lora_scales", dict.fromkeys(lora, 1.0) if lora else None)
@@ -183,7 +186,12 @@ class LatentBackbone(Backbone):
     @property
     def guided(self) -> bool:
         """Whether classifier-free guidance runs."""
-        return self.guidance_scale > 1
+        return self.cfg_scale > 1
+
+    @property
+    def cfg_scale(self) -> float:
+        """Of classifier-free guidance."""
+        return self.guidance_scale
 
     @property
     def space(self) -> str:
@@ -242,7 +250,7 @@ class LatentBackbone(Backbone):
         return alpha, sigma
 
     def _predict(self, x_t: Tensor, t: Tensor, condition: Condition, guided: bool) -> Tensor:
-        dtype, scale = next(self.network.parameters()).dtype, self.guidance_scale
+        dtype, scale = next(self.network.parameters()).dtype, self.cfg_scale
         positive = {k: v for k, v in condition.items() if not k.startswith("negative_")}
         timestep = (t.double() * self.scheduler.config.num_train_timesteps).float()
         if guided:
@@ -316,7 +324,8 @@ class LatentBackbone(Backbone):
 
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""
-        digest = hashlib.sha256(f"{self.name} {self.guidance_scale} {self.negative_prompt} {self.lora_scales}".encode())
+        told = (self.name, self.guidance_scale, self.cfg_scale, self.negative_prompt, self.lora_scales)
+        digest = hashlib.sha256(" ".join(map(str, told)).encode())
         off = adapter_names(self.network) - {OWN, *self.lora_scales}
         weights = {
             key.replace(".base_layer.", "."): value

@@ -4,7 +4,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from diffusers import AutoencoderKL
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -23,29 +22,21 @@ class AutoencoderModule(L.LightningModule):
         lr: peak learning rate.
         warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         kl: weight of the Kullback-Leibler divergence from the standard normal, in nats per latent number.
-        compile: compile the network.
     """
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: Any,
         lr: float = 2e-3,
         warmup: float = 0.03,
         decay: float = 0.5,
         kl: float = 1e-4,
-        compile: bool = False,
     ):
         super().__init__()
         check_fractions(warmup, decay)
         if kl < 0:
             raise ValueError(f"kl, the weight of the divergence, must not be negative, got {kl}")
         self.vae, self.lr, self.warmup, self.decay, self.kl = vae, lr, warmup, decay, kl
-        self.compile_network = compile
-
-    def on_fit_start(self) -> None:
-        if self.compile_network:
-            self.vae.encoder.compile()
-            self.vae.decoder.compile()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         pixels = (2 * batch["image"] - 1).contiguous(memory_format=torch.channels_last)

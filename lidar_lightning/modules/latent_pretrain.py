@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from diffusers import FluxPipeline, StableDiffusionPipeline
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
@@ -126,8 +125,6 @@ class StableDiffusionPretrain(LatentPretrainModule):
     Noise levels are even in the schedule's timesteps.
     """
 
-    pipe: StableDiffusionPipeline
-
     def error(self, latents: Tensor, prompts: Sequence[str], u: Tensor, noise: Tensor) -> Tensor:
         scheduler = self.pipe.scheduler
         t = (u * scheduler.config.num_train_timesteps).long()
@@ -148,8 +145,6 @@ class FluxPretrain(LatentPretrainModule):
 
     The noise levels t are logit-normal (Esser et al., arXiv 2403.03206).
     """
-
-    pipe: FluxPipeline
 
     def error(self, latents: Tensor, prompts: Sequence[str], u: Tensor, noise: Tensor) -> Tensor:
         normal = torch.special.ndtri(u.double().clamp(1e-6, 1 - 1e-6)).float()

@@ -8,12 +8,12 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
-    DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
@@ -31,7 +31,7 @@ FACTOR = 4
 CHANNELS = 4
 
 
-def autoencoder(widths: Sequence[int] = (32, 48, 64)) -> AutoencoderKL:
+def autoencoder(widths: Sequence[int] = (32, 48, 64)) -> Any:
     """An AutoencoderKL of three levels with these widths, multiples of 16."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -66,11 +66,11 @@ def clip_text_model(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModel:
 
 
 def stable_diffusion(
-    vae: AutoencoderKL,
+    vae: Any,
     widths: Sequence[int] = (64, 96, 128),
     text_width: int = 128,
     prediction: str = "v_prediction",
-) -> StableDiffusionPipeline:
+) -> Any:
     """A StableDiffusionPipeline around the autoencoder, with Stable Diffusion's noise schedule and DDIM.
 
     Args:
@@ -118,7 +118,7 @@ def stable_diffusion(
     )
 
 
-def flux(vae: AutoencoderKL, width: int = 160, double: int = 2, single: int = 4, text_width: int = 128) -> FluxPipeline:
+def flux(vae: Any, width: int = 160, double: int = 2, single: int = 4, text_width: int = 128) -> Any:
     """A FluxPipeline around the autoencoder, without guidance distillation.
 
     Call it with `height=64, width=64, max_sequence_length=16`, since the pipeline's own defaults are FLUX.1's.
@@ -165,7 +165,7 @@ def flux(vae: AutoencoderKL, width: int = 160, double: int = 2, single: int = 4,
 
 
 @torch.no_grad()
-def standardise(vae: AutoencoderKL, latents: Tensor) -> None:
+def standardise(vae: Any, latents: Tensor) -> None:
     """Changes the autoencoder so that these latents of it would have mean 0 and standard deviation 1 in each channel.
 
     Its 1 x 1 convolutions next to the latents take the change up: what it restores stays the same.
@@ -189,7 +189,7 @@ def standardise(vae: AutoencoderKL, latents: Tensor) -> None:
     into.bias[count:] -= 2 * std.log()
 
 
-def save_half(pipe: DiffusionPipeline, folder: str | Path) -> None:
+def save_half(pipe: Any, folder: str | Path) -> None:
     """Writes a pipeline in half precision, for `from_pretrained`; the pipeline itself stays as it is.
 
     Loaded without a dtype, diffusers' parts come in float32 and those of transformers in the dtype of their
