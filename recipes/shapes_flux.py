@@ -28,7 +28,6 @@ def main(
     guidance: float = 3.0,
     per_category: int = 16,
     precision: str = "bf16-mixed",
-    compile: bool = False,
     save_every: int = 250,
     validate_every: int = 1000,
     seed: int = 0,
@@ -43,7 +42,7 @@ def main(
     autoencoder.eval().requires_grad_(False)
     pipe = flux(autoencoder, width, double, single)
     data = LatentsDataModule(autoencoder, cache, count, validation, batch_size, seed)
-    module = FluxPretrain(pipe, lr=lr, decay=decay, guidance=guidance, per_category=per_category, compile=compile)
+    module = FluxPretrain(pipe, lr=lr, decay=decay, guidance=guidance, per_category=per_category)
     fit(module, data, folder, steps, precision, save_every, validate_every)
     save_half(pipe, folder / "pipeline")
     return folder / "pipeline"

@@ -21,7 +21,6 @@ def main(
     decay: float = 0.5,
     validation: int = 432,
     precision: str = "bf16-mixed",
-    compile: bool = False,
     save_every: int = 250,
     seed: int = 0,
 ) -> Path:
@@ -33,7 +32,7 @@ def main(
     torch.manual_seed(seed)
     model = ShapesScorer(width, layers)
     data = ShapesDataModule(batch_size=batch_size, validation=validation, twins=True, seed=seed)
-    module = ContrastiveModule(model, lr=lr, decay=decay, compile=compile)
+    module = ContrastiveModule(model, lr=lr, decay=decay)
     fit(module, data, folder, steps, precision, save_every)
     module.standardise(data.held_out.__getitems__(range(validation)))
     copy.deepcopy(model).half().save_pretrained(folder / "model")

@@ -43,8 +43,12 @@ def fine_tune(
     batch_size: int = 1,
     accumulate: int = 16,
     precision: Any = "bf16-mixed",
+    per_bank: int = 2048,
 ) -> str:
-    """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped."""
+    """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped.
+
+    `pairs` is a folder of picture pairs, or of scored banks, each of which gives `per_bank` pairs.
+    """
     last = Path(out) / "last.ckpt"
     trainer = L.Trainer(
         max_steps=steps,
@@ -55,7 +59,7 @@ def fine_tune(
         log_every_n_steps=1,
         enable_model_summary=False,
     )
-    data = PreferenceDataModule(pairs, reward, batch_size=batch_size)
+    data = PreferenceDataModule(pairs, reward, per_bank, batch_size=batch_size)
     module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, export=str(Path(out) / "lora"))
     trainer.fit(module, data, ckpt_path=last if last.exists() else None)
     return str(last)

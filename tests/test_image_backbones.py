@@ -200,3 +200,18 @@ def test_helpers_move_with_the_network_unless_offloaded():
     assert moved.pipe.vae.dtype == torch.float64
     assert offloaded.pipe.vae.dtype == torch.float32 and next(offloaded.network.parameters()).dtype == torch.float64
     assert {key.split(".")[0] for key in moved.state_dict()} == {"network"}
+
+
+def test_flux_with_true_classifier_free_guidance_is_the_stock_pipeline():
+    settings = {"true_cfg_scale": 3.0, "max_sequence_length": 16}
+    backbone = make("Flux", negative_prompt="a dog", **settings)
+    options = {"num_inference_steps": 3, "guidance_scale": 3.0, "height": 32, "width": 32, "output_type": "latent"}
+    expected = backbone.pipe("a cat", negative_prompt="a dog", generator=Generators([5]).streams, **settings, **options)
+    condition = backbone.encode(["a cat"])
+    assert condition["embeds"].shape[1] == 16 and backbone.guided and not make("Flux").guided
+    latents = sample(backbone, backbone.solver(3), Generators([5]), condition).samples
+    torch.testing.assert_close(latents, expected.images, rtol=1e-4, atol=1e-4)
+    assert backbone.variant().settings == backbone.settings
+    assert backbone.fingerprint() != backbone.variant(true_cfg_scale=2.0).fingerprint()
+    with pytest.warns(UserWarning, match="more than tokenizer_2 takes"):
+        backbone.encode(["a very long prompt of many letters"])

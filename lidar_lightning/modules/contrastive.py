@@ -28,7 +28,6 @@ class ContrastiveModule(L.LightningModule):
         lr: peak learning rate.
         warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         noise: largest standard deviation of the noise, in units of the [0, 1] range.
-        compile: compile the part that reads pictures.
     """
 
     def __init__(
@@ -38,19 +37,12 @@ class ContrastiveModule(L.LightningModule):
         warmup: float = 0.05,
         decay: float = 0.5,
         noise: float = 0.05,
-        compile: bool = False,
     ):
         super().__init__()
         check_fractions(warmup, decay)
         if noise < 0:
             raise ValueError(f"noise is a standard deviation, got {noise}")
         self.model, self.lr, self.warmup, self.decay, self.noise = model, lr, warmup, decay, noise
-        self.compile_network = compile
-
-    def on_fit_start(self) -> None:
-        if self.compile_network:
-            self.model.convolutions.compile()
-            self.model.image_transformer.compile()
 
     def disturb(self, images: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) mixed with their 3 x 3 means and noise, by another amount each."""

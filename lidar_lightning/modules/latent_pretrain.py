@@ -37,7 +37,6 @@ class LatentPretrainModule(L.LightningModule, ABC):
         per_category: held-out captions of each category drawn at each validation, one picture each; 0 draws none.
         steps: of the pipeline's sampler.
         guidance: scale of the classifier-free guidance of those pictures.
-        compile: compile the denoiser.
     """
 
     def __init__(
@@ -50,14 +49,13 @@ class LatentPretrainModule(L.LightningModule, ABC):
         per_category: int = 16,
         steps: int = 25,
         guidance: float = 3.0,
-        compile: bool = False,
     ):
         super().__init__()
         check_fractions(warmup, decay)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is a fraction of the captions, got {dropout}")
         self.pipe, self.lr, self.warmup, self.decay, self.dropout = pipe, lr, warmup, decay, dropout
-        self.per_category, self.steps, self.guidance, self.compile_network = per_category, steps, guidance, compile
+        self.per_category, self.steps, self.guidance = per_category, steps, guidance
         parts = pipe.components
         self.denoiser: nn.Module = parts["unet" if "unet" in parts else "transformer"]
         self.text = nn.ModuleList(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts)
@@ -73,8 +71,6 @@ class LatentPretrainModule(L.LightningModule, ABC):
     def on_fit_start(self) -> None:
         self.pipe.to(self.device)
         self.pipe.set_progress_bar_config(disable=True)
-        if self.compile_network:
-            self.denoiser.compile()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         latents = batch["latent"]

@@ -1,0 +1,108 @@
+"""The shapes task: `python -m recipes.shapes lidar`, or `banks`, `dpo` and `lidar --checkpoint`."""
+
+import json
+import random
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from lidar_lightning import BankStore, Flux, Lookahead, StableDiffusion
+from lidar_lightning.assets import asset_path
+from lidar_lightning.backbones.latent import LatentBackbone
+from lidar_lightning.rewards import ShapesReward, ShapesVerdict
+from lidar_lightning.seeding import stream_seed
+from lidar_lightning.shapes.grammar import LENGTH, draw_prompt, held_out_prompts
+from lidar_lightning.shapes.render import SIZE
+from recipes.text_to_image import fine_tune, sample
+
+MODEL = "shapes-sd"
+
+
+def load(model: str = MODEL, dtype: str = "float32") -> LatentBackbone:
+    """A shipped model, "shapes-sd" or "shapes-flux", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    index = (asset_path(model) or Path(model)) / "model_index.json"
+    if not index.is_file():
+        raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd, shapes-flux, or train one")
+    if json.loads(index.read_text())["_class_name"] == "FluxPipeline":
+        return Flux.from_pretrained(
+            model, dtype, true_cfg_scale=3.0, max_sequence_length=LENGTH, height=SIZE, width=SIZE
+        )
+    return StableDiffusion.from_pretrained(model, dtype, guidance_scale=3.0, scheduler="DDIMScheduler", eta=1.0)
+
+
+def lidar(
+    out: str = "outputs/shapes/lidar",
+    model: str = MODEL,
+    preset: str | None = "dpm-5",
+    n: int = 50,
+    steps: int = 50,
+    scale: float = 1.0,
+    ess: float | None = 0.1,
+    temperature: float | None = None,
+    stop: float = 0.2,
+    prompts: int = 216,
+    samples: int = 4,
+    batch_size: int = 64,
+    seed: int = 0,
+    method: str = "lidar",
+    checkpoint: str | None = None,
+    dtype: str = "float32",
+    reward: str = "shapes-reward",
+) -> str:
+    """Draws `samples` pictures of each of the first `prompts` held-out captions; without a preset, without guidance.
+
+    ShapesReward guides, and ShapesVerdict, which the guidance does not see, is scored too: its mean is the accuracy.
+    """
+    lookahead = Lookahead(n=n, preset=preset) if preset else None
+    return sample(
+        load(model, dtype), ShapesReward(reward), held_out_prompts()[:prompts], out, lookahead, samples, batch_size,
+        checkpoint, steps=steps, scale=scale, ess=ess, temperature=temperature, stop=stop, seed=seed, method=method,
+        metrics=[ShapesVerdict()],
+    )  # fmt: skip
+
+
+def banks(
+    out: str = "outputs/shapes/banks",
+    model: str = MODEL,
+    preset: str = "dpm-8",
+    n: int = 20,
+    prompts: int = 200,
+    seed: int = 0,
+    reward: str = "shapes-reward",
+) -> str:
+    """Scored banks of training captions, of which `dpo` makes its pairs; goes on where a killed run stopped."""
+    backbone, lookahead = load(model), Lookahead(n=n, preset=preset)
+    scorer, store = ShapesReward(reward), BankStore(out)
+    drawn = (draw_prompt(random.Random(stream_seed(seed, "bank", i))).text for i in range(4 * prompts))
+    texts = list(dict.fromkeys(drawn))[:prompts]
+    for text in tqdm(texts, unit="bank"):
+        lookahead.bank(backbone, text, seed, [scorer], store)
+    return out
+
+
+def dpo(
+    pairs: str = "outputs/shapes/banks",
+    out: str = "outputs/shapes/dpo",
+    model: str = MODEL,
+    steps: int = 200,
+    lr: float = 1e-4,
+    beta: float = 2000.0,
+    per_bank: int = 20,
+    batch_size: int = 32,
+    reward: str = "shapes-reward",
+) -> str:
+    """Fine-tunes LoRA adapters on the best against the worst of each bank and returns the path of their checkpoint."""
+    return fine_tune(
+        load(model), pairs, out, beta, ShapesReward(reward), steps, lr, rank=16, batch_size=batch_size, accumulate=1,
+        precision="32-true", per_bank=per_bank,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli([lidar, banks, dpo])

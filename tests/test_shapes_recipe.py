@@ -1,0 +1,46 @@
+"""`recipes.shapes` on tiny models of the two classes: banks of training captions, DPO on them, and guided samples."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from lidar_lightning.bank import LookaheadBank
+from lidar_lightning.shapes.grammar import parse
+from lidar_lightning.shapes.networks import autoencoder, flux, save_half, stable_diffusion
+from lidar_lightning.shapes.scorer import ShapesScorer
+from recipes import shapes
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    vae = autoencoder((16, 16, 16))
+    save_half(stable_diffusion(vae, (16, 32, 32), text_width=32), folder / "StableDiffusion")
+    save_half(flux(vae, width=32, double=1, single=1, text_width=32), folder / "Flux")
+    ShapesScorer(32, 1).save_pretrained(folder / "reward")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["StableDiffusion", "Flux"])
+def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
+    model, reward = str(models / kind), str(models / "reward")
+    banks = shapes.banks(str(tmp_path / "banks"), model, "dpm-3", n=4, prompts=3, reward=reward)
+    captions = [LookaheadBank.load(path).provenance.prompt for path in (tmp_path / "banks").glob("*.safetensors")]
+    assert len(set(captions)) == 3 and not any(parse(caption).held_out for caption in captions)
+    checkpoint = shapes.dpo(banks, str(tmp_path / "dpo"), model, steps=1, per_bank=4, batch_size=4, reward=reward)
+    settings = {"model": model, "n": 4, "steps": 3, "prompts": 2, "samples": 2, "batch_size": 4, "reward": reward}
+    shapes.lidar(str(tmp_path / "both"), method="dpo+lidar", checkpoint=checkpoint, **settings)
+    shapes.lidar(str(tmp_path / "plain"), method="vanilla", **{**settings, "preset": None})
+    for run, method, calls in (("both", "dpo+lidar", 3 + 4 * 5 / 2), ("plain", "vanilla", 3)):
+        (row,) = json.loads((tmp_path / run / "summary.json").read_text())["methods"].items()
+        assert row[0] == method and row[1]["nfe"] == calls and 0 <= row[1]["shapes_verdict"] <= 1
+        table = pd.read_csv(tmp_path / run / "samples.csv")
+        assert len(table) == 4 and all(parse(caption).held_out for caption in table["prompt"])
+
+
+def test_missing_model_is_named():
+    with pytest.raises(ValueError, match="no model of the shapes task at 'nowhere'"):
+        shapes.load("nowhere")
