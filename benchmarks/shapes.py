@@ -1,0 +1,159 @@
+"""The shapes task: vanilla, best-of-N, DPO, LiDAR and both on held-out captions. `python benchmarks/shapes.py`.
+
+Every row is a run in `--out`, so that a killed benchmark goes on where it stopped; DPO is trained there first. After
+each row shapes-sd.md or shapes-flux.md beside this file is written from all rows so far. Accuracy is the share of
+pictures that a program reads as their caption says; the guidance sees a learned reward only.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from tqdm.auto import tqdm
+
+from lidar_lightning import Lookahead, Reward
+from lidar_lightning.pictures import read_picture
+from lidar_lightning.rewards import Combined, JPEGCompressibility, ShapesReward, ShapesVerdict
+from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
+from recipes import shapes
+from recipes.text_to_image import sample
+
+PROMPTS, SWEPT, SAMPLES, STEPS = 200, 48, 4, 50
+SHOWN = ["accuracy", *CATEGORIES, "reward", "diversity", "nfe", "seconds", "peak MiB"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row. A preset of None is the plain model; `drawn` pictures of each caption, of which the best 4 are kept."""
+
+    seed: int = 0
+    preset: str | None = "dpm-5"
+    n: int = 50
+    ess: float | None = 0.1
+    temperature: float | None = None
+    stop: float = 0.2
+    dpo: bool = False
+    jpeg: bool = False
+    drawn: int = SAMPLES
+    prompts: int = PROMPTS
+
+    def label(self) -> str:
+        if self.preset is None:
+            plain = "DPO" if self.dpo else "vanilla"
+            return plain if self.drawn == SAMPLES else f"{plain}, best {SAMPLES} of {self.drawn}"
+        tilt = f"ESS {self.ess:g}" if self.ess is not None else f"lambda {self.temperature:g}"
+        extra = " + JPEG" * self.jpeg
+        return f"{'DPO+' * self.dpo}LiDAR {self.preset} n={self.n} {tilt} stop={self.stop:g}{extra}"
+
+
+def peak_memory(reset: bool = False) -> float:
+    """Largest resident memory of this process since the last reset, in MiB (Linux)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) -> None:
+    """Draws the pictures of a row."""
+    reward: Reward = ShapesReward()
+    if setting.jpeg:
+        reward = Combined([reward, JPEGCompressibility()])
+    peak_memory(reset=True)
+    sample(
+        shapes.load(model, dtype), reward, held_out_prompts()[: setting.prompts], str(out),
+        Lookahead(n=setting.n, preset=setting.preset) if setting.preset else None, setting.drawn, 64,
+        checkpoint if setting.dpo else None, steps=STEPS, ess=setting.ess, temperature=setting.temperature,
+        stop=setting.stop, seed=setting.seed, metrics=[ShapesVerdict()],
+    )  # fmt: skip
+    (out / "peak.json").write_text(json.dumps(peak_memory()))
+
+
+def measure(setting: Setting, out: Path) -> dict[str, float]:
+    """The numbers of a row, of the best 4 pictures of each caption by the guiding reward."""
+    (summary,) = json.loads((out / "summary.json").read_text())["methods"].values()
+    table = pd.read_csv(out / "samples.csv")
+    kept = table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(SAMPLES)
+    category = kept["prompt"].map(lambda text: parse(text).category)
+    spreads = []
+    for _, names in kept.groupby("prompt")["sample"]:
+        pictures = torch.stack([read_picture(out / name) for name in names]).flatten(1)
+        spreads.append(torch.pdist(pictures).mean() / pictures.shape[1] ** 0.5)
+    return {
+        "accuracy": kept["shapes_verdict"].mean(),
+        **kept["shapes_verdict"].groupby(category).mean(),
+        "reward": kept["shapes_reward"].mean(),
+        "diversity": torch.stack(spreads).mean().item(),
+        "nfe": summary["nfe"] * setting.drawn / SAMPLES,
+        "seconds": summary["seconds"],
+        "peak MiB": json.loads((out / "peak.json").read_text()),
+    }
+
+
+def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
+    """The rows of each table. Best-of-N has the network calls of LiDAR."""
+    main: list[Setting] = []
+    for seed in seeds:
+        lidar = Setting(seed)
+        plain = replace(lidar, preset=None)
+        equal = round(SAMPLES + lidar.n * 5 / STEPS)
+        main += [plain, replace(plain, drawn=equal), replace(plain, dpo=True), lidar, replace(lidar, dpo=True)]
+    base = Setting(seeds[0], prompts=SWEPT)
+    tilts = [replace(base, ess=ess) for ess in (0.02, 0.05, 0.1, 0.3)]
+    return {
+        "main": main,
+        "n": [replace(base, n=n) for n in (3, 9, 50, 100)],
+        "lookahead steps": [replace(base, preset=preset) for preset in ("dpm-3", "dpm-5", "dpm-8")],
+        "tilt": [*tilts, replace(base, ess=None, temperature=5000.0)],
+        "stop": [replace(base, stop=stop) for stop in (0.0, 0.2, 0.5)],
+        "rewards": [base, replace(base, jpeg=True), replace(base, preset=None)],
+    }
+
+
+def main(
+    model: str = "shapes-sd",
+    out: str = "outputs/benchmarks",
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    only: list[str] | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Draws and measures every row of the tables, or of those that `only` names, and writes them."""
+    folder = Path(out) / Path(model).name
+    checkpoint = shapes.dpo(shapes.banks(str(folder / "banks"), model), str(folder / "dpo"), model)
+    tables = {name: rows for name, rows in settings(seeds).items() if only is None or name in only}
+    rows: dict[Setting, dict[str, float]] = {}
+    for setting in tqdm(list(dict.fromkeys(s for table in tables.values() for s in table)), unit="row"):
+        home = folder / f"{setting.label()}, seed {setting.seed}, {setting.prompts} prompts".replace(" ", "-")
+        if not (home / "peak.json").exists():
+            run(setting, model, home, checkpoint, dtype)
+        rows[setting] = measure(setting, home)
+        write(tables, rows, Path(model).name)
+
+
+def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], model: str) -> None:
+    """The tables of the rows there are, means and standard deviations over seeds."""
+    text = [f"# {model}: {SAMPLES} pictures of each held-out caption, {STEPS} steps\n"]
+    for name, table in tables.items():
+        done = [setting for setting in table if setting in rows]
+        if not done:
+            continue
+        frame = pd.DataFrame([{"setting": s.label(), **rows[s]} for s in done]).groupby("setting", sort=False)
+        means, spreads, seeds = frame.mean(), frame.std(ddof=0), frame.size().max()
+        text += [f"\n## {name} ({done[0].prompts} captions, {seeds} seed{'s' if seeds > 1 else ''})\n"]
+        text += ["| setting | " + " | ".join(SHOWN) + " |", "|" + "---|" * (len(SHOWN) + 1)]
+        for label in means.index:
+            cells = [
+                f"{means[k][label]:.{0 if means[k][label] >= 100 else 3}f}"
+                + (f" ± {spreads[k][label]:.3f}" if seeds > 1 and k in ("accuracy", "reward") else "")
+                for k in SHOWN
+            ]
+            text.append(f"| {label} | " + " | ".join(cells) + " |")
+    (Path(__file__).parent / f"{model}.md").write_text("\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    auto_cli(main)
