@@ -1,8 +1,8 @@
 """What LiDAR costs with an image model: `python benchmarks/image_overhead.py`.
 
-Vanilla sampling, LiDAR, and LiDAR with a bank at hand are timed in turn, each with decoding and scoring, and so is every
-call of network, decoder and reward inside them. The bars: LiDAR takes at most 1.10 of its own calls, and with a bank
-at hand at most 1.05 of vanilla. The floor is the ratio of network calls, (n delta + B tau) / (B tau).
+Vanilla sampling, LiDAR, and LiDAR with a bank at hand are timed in turn, each with decoding and scoring, and so is
+every call of network, decoder and reward inside them. The bars: LiDAR takes at most 1.10 of its own calls, and with a
+bank at hand at most 1.05 of vanilla. The floor is the ratio of network calls, (n delta + B tau) / (B tau).
 """
 
 import time
