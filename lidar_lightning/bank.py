@@ -74,16 +74,23 @@ class LookaheadBank:
                     f"got shape {tuple(scores.shape)} with {int((~scores.isfinite()).sum())} not finite"
                 )
 
-    def scored(self, rewards: Sequence[Reward], decode: Callable[[Tensor], Any]) -> "LookaheadBank":
-        """This bank with those rewards too. Scores of the same name and version are kept; nothing is sampled again."""
-        missing = [r for r in rewards if self.versions.get(r.name) != r.version]
+    def scored(
+        self, rewards: Sequence[Reward], decode: Callable[[Tensor], Any], decoder: str | None = None
+    ) -> "LookaheadBank":
+        """This bank with those rewards too. Scores of the same name, version and decoder are kept.
+
+        Args:
+            decode: clean samples to what rewards score.
+            decoder: its name, if it is not the model's own.
+        """
+        current = {r.name: f"{r.version}, decoder={decoder}" if decoder else r.version for r in rewards}
+        missing = [r for r in rewards if self.versions.get(r.name) != current[r.name]]
         if not missing:
             return self
         decoded = decode(self.samples)
         prompts = [self.provenance.prompt] * len(self.samples)
         scores = {r.name: score(r, decoded, prompts) for r in missing}
-        versions = {r.name: r.version for r in missing}
-        return replace(self, rewards={**self.rewards, **scores}, versions={**self.versions, **versions})
+        return replace(self, rewards={**self.rewards, **scores}, versions={**self.versions, **current})
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file, whole or not at all. Raises OSError naming the path if that fails."""

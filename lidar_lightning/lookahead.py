@@ -3,12 +3,15 @@
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones.vae import decode
 from lidar_lightning.bank import BankStore, LookaheadBank, Provenance
 from lidar_lightning.chunks import in_chunks
 from lidar_lightning.presets import lookahead_backbone
@@ -29,6 +32,8 @@ class Lookahead:
         backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
         batch_size: samples per network call; fewer if memory runs out.
         preset: published setting of image models (see `presets`), which also sets the steps.
+        decoder: an AutoencoderTiny of diffusers (folder or hub repository, e.g. "madebyollin/taesd") that decodes the
+            lookaheads of an image model for scoring, in place of its VAE.
 
     Raises:
         ValueError: if a number is below 1, or there is no such preset.
@@ -41,13 +46,16 @@ class Lookahead:
         backbone: Backbone | None = None,
         batch_size: int = 256,
         preset: str | None = None,
+        decoder: str | None = None,
     ):
         steps = find_preset(preset).steps if preset else steps
         for name, value in {"steps": steps, "n": n, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"lookahead {name} must be at least 1, got {value}")
         self.steps, self.n, self.backbone, self.batch_size, self.preset = steps, n, backbone, batch_size, preset
+        self.decoder = decoder
         self._made: tuple[Backbone, Backbone] | None = None
+        self._tiny: Any = None
 
     def source(self, backbone: Backbone) -> Backbone:
         """The model that draws lookaheads for `backbone`."""
@@ -79,14 +87,23 @@ class Lookahead:
         """The bank of a prompt with those rewards: from the store, re-scored if need be, or drawn and stored."""
         source = self.source(backbone)
         provenance = self.provenance(backbone, prompt, seed)
+        pixels = partial(self._decode, source) if self.decoder else source.decode
         if store is None:
-            return self._draw(source, provenance).scored(rewards, source.decode)
+            return self._draw(source, provenance).scored(rewards, pixels, self.decoder)
         with store.locked(provenance):
             stored = store.get(provenance)
-            bank = (stored or self._draw(source, provenance)).scored(rewards, source.decode)
+            bank = (stored or self._draw(source, provenance)).scored(rewards, pixels, self.decoder)
             if bank is not stored:
                 store.put(bank)
         return bank
+
+    def _decode(self, source: Any, samples: Tensor) -> Tensor:
+        """Pixels of lookaheads by the tiny decoder."""
+        if self._tiny is None:
+            from lidar_lightning.backbones.loading import load_tiny_vae
+
+            self._tiny = load_tiny_vae(str(self.decoder), source)
+        return decode(self._tiny.to(samples.device), source.unpack(samples))
 
     def _draw(self, source: Backbone, provenance: Provenance) -> LookaheadBank:
         prompt, start = provenance.prompt, time.perf_counter()

@@ -215,3 +215,26 @@ def test_flux_with_true_classifier_free_guidance_is_the_stock_pipeline():
     assert backbone.fingerprint() != backbone.variant(true_cfg_scale=2.0).fingerprint()
     with pytest.warns(UserWarning, match="more than tokenizer_2 takes"):
         backbone.encode(["a very long prompt of many letters"])
+
+
+def test_lookaheads_are_scored_by_a_tiny_decoder(tmp_path, reward):
+    torch.manual_seed(0)
+    blocks = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    blocks |= {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
+    tiny = diffusers.AutoencoderTiny(**blocks)
+    tiny.save_pretrained(tmp_path / "tiny")
+    diffusers.AutoencoderTiny(latent_channels=8, **blocks).save_pretrained(tmp_path / "other")
+    store, backbone = BankStore(tmp_path / "banks"), make()
+    plain = Lookahead(2, 3).bank(backbone, "a cat", 0, [reward], store)
+    bank = Lookahead(2, 3, decoder=str(tmp_path / "tiny")).bank(backbone, "a cat", 0, [reward], store)
+    assert torch.equal(bank.samples, plain.samples)
+    with torch.no_grad():
+        pictures = (tiny.decode(bank.samples).sample / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(bank.rewards[reward.name], pictures.mean((1, 2, 3)))
+    assert not torch.equal(bank.rewards[reward.name], plain.rewards[reward.name])
+    again = Lookahead(2, 3).bank(backbone, "a cat", 0, [reward], store)
+    assert torch.equal(again.rewards[reward.name], plain.rewards[reward.name])
+    with pytest.raises(ValueError, match="takes latents of 8 channels, but those of 'StableDiffusion' have 4"):
+        Lookahead(2, 3, decoder=str(tmp_path / "other")).bank(backbone, "a cat", 0, [reward])
+    with pytest.raises(ValueError, match="no AutoencoderTiny at 'nobody/nothing'"):
+        Lookahead(2, 3, decoder="nobody/nothing").bank(backbone, "a cat", 0, [reward])

@@ -82,6 +82,29 @@ def load_lora(pipe: Any, path: str, name: str) -> None:
         raise ValueError(f"the LoRA at {path!r} does not load into a {type(pipe).__name__}: {error}") from error
 
 
+def load_tiny_vae(path: str, backbone: Any) -> Any:
+    """An AutoencoderTiny for the latents of an image model, in the precision of its VAE.
+
+    Raises:
+        ValueError: if it cannot be found, is for other latents, or the model is no latent image model.
+    """
+    vae = getattr(getattr(backbone, "pipe", None), "vae", None)
+    if vae is None:
+        raise ValueError(f"the decoder {path!r} is for latent image models, not for {type(backbone).__name__}")
+    try:
+        tiny = diffusers.AutoencoderTiny.from_pretrained(path, torch_dtype=vae.dtype)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"no AutoencoderTiny at {path!r}: it is neither a folder nor a hub repository within reach ({error})"
+        ) from error
+    if tiny.config.latent_channels != vae.config.latent_channels:
+        raise ValueError(
+            f"the decoder {path!r} takes latents of {tiny.config.latent_channels} channels, but those of "
+            f"{backbone.name!r} have {vae.config.latent_channels}: choose the one made for this model"
+        )
+    return tiny.requires_grad_(False).eval()
+
+
 def make_scheduler(own: Any, name: str | None = None, options: dict[str, Any] | None = None) -> Any:
     """A supported scheduler with the configuration of `own`, changed by options; of another class if one is named.
 

@@ -91,6 +91,8 @@ class LiDARModule(L.LightningModule):
         """Everything that determines the samples of a run."""
         bank = asdict(self.lookahead.provenance(self.backbone, "", self.seed)) if self.lookahead else {}
         lookahead = {k: v for k, v in bank.items() if k not in ("prompt", "seed")} or None
+        if lookahead and self.lookahead and self.lookahead.decoder:
+            lookahead["decoder"] = self.lookahead.decoder
         return {
             "modality": self.backbone.modality,
             "backbone": self.backbone.name,
