@@ -14,7 +14,7 @@ USAGE = """usage: lidar COMMAND ...
   fit       train or fine-tune:    lidar fit -c configs/qm9/dpo.yaml
   validate  validate:              lidar validate -c configs/qm9/pretrain.yaml --ckpt_path CHECKPOINT
   predict   sample with guidance:  lidar predict -c configs/qm9/lidar.yaml [--ckpt_path CHECKPOINT]
-  demo      vanilla, LiDAR, DPO and DPO+LiDAR on molecules, in minutes, without a download
+  demo      vanilla, LiDAR, DPO and DPO+LiDAR on molecules and pictures, in minutes, without a download
   report    write RUN/report.html: lidar report RUN
 
 `lidar COMMAND --help` lists the options of each."""

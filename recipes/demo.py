@@ -1,14 +1,17 @@
-"""The whole workflow in minutes: LiDAR, DPO from its bank, and both together, on the shipped checkpoint."""
+"""The whole workflow in minutes, on the shipped models: LiDAR, DPO from its banks, and both together."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lidar_lightning.files import write_atomically
 from lidar_lightning.report import write_report
-from recipes import qm9_dpo, qm9_lidar
+from recipes import qm9_dpo, qm9_lidar, shapes
+
+METHODS = ("vanilla", "lidar", "dpo", "dpo+lidar")
 
 
-def main(
+def molecules(
     out: str = "outputs/demo",
     model: str = "udlm-qm9-small",
     samples: int = 256,
@@ -17,7 +20,7 @@ def main(
     dpo_steps: int = 80,
     seed: int = 0,
 ) -> str:
-    """Writes `out`/summary.json and `out`/report.html, and returns the path of the report."""
+    """Molecules with many rings. Writes `out`/summary.json and `out`/report.html, and returns its path."""
     folder = Path(out)
 
     def predict(method: str, checkpoint: str | None = None) -> None:
@@ -33,14 +36,47 @@ def main(
     )
     predict("dpo", checkpoint)
     predict("dpo+lidar", checkpoint)
+    return collect(folder, {"title": "Molecules with many rings", "reward_name": "ring_count"}, ("valid", "novel"))
+
+
+def pictures(
+    out: str = "outputs/demo/shapes",
+    model: str = shapes.MODEL,
+    prompts: int = 24,
+    n: int = 50,
+    steps: int = 50,
+    banks: int = 60,
+    dpo_steps: int = 60,
+    reward: str = "shapes-reward",
+    seed: int = 0,
+) -> str:
+    """Pictures of coloured shapes. Writes `out`/summary.json and `out`/report.html, and returns its path."""
+    folder = Path(out)
+    pairs = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
+    checkpoint = shapes.dpo(pairs, str(folder / "training" / "dpo"), model, dpo_steps, reward=reward)
+    for method in METHODS:
+        shapes.lidar(
+            str(folder / method), model, "dpm-5" if "lidar" in method else None, n, steps, prompts=prompts, seed=seed,
+            method=method, checkpoint=checkpoint if "dpo" in method else None, reward=reward,
+        )  # fmt: skip
+    title = {"title": "Coloured shapes", "reward_name": "shapes_reward", "modality": "image"}
+    return collect(folder, title, ("shapes_verdict",))
+
+
+def collect(folder: Path, header: dict[str, Any], shown: tuple[str, ...]) -> str:
+    """One summary and one report of the runs of all methods; prints the reward and the `shown` numbers."""
     methods: dict[str, dict[str, float]] = {}
-    for method in ("vanilla", "lidar", "dpo", "dpo+lidar"):
+    for method in METHODS:
         methods |= json.loads((folder / method / "summary.json").read_text())["methods"]
-    summary = {"title": "Molecules with many rings", "reward_name": "ring_count", "methods": methods}
-    write_atomically(folder / "summary.json", json.dumps(summary, indent=1).encode())
+    write_atomically(folder / "summary.json", json.dumps({**header, "methods": methods}, indent=1).encode())
     for method, row in methods.items():
-        print(f"{method:>10}  reward {row['reward']:.3f}  valid {row['valid']:.3f}  novel {row['novel']:.3f}")
+        print(f"{method:>10}  " + "  ".join(f"{name} {row[name]:.3f}" for name in ("reward", *shown)))
     return str(write_report(folder))
+
+
+def main(out: str = "outputs/demo", seed: int = 0) -> str:
+    """Molecules into `out`, then pictures into `out`/shapes; returns the paths of both reports."""
+    return "\n".join((molecules(out, seed=seed), pictures(str(Path(out) / "shapes"), seed=seed)))
 
 
 if __name__ == "__main__":

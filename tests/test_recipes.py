@@ -21,7 +21,7 @@ def test_pretraining_runs_resumes_and_exports(tmp_path):
 
 @pytest.mark.slow
 def test_demo_shows_the_whole_workflow(tmp_path):
-    report = demo.main(str(tmp_path / "demo"), samples=48, n=96, lookahead_steps=8, dpo_steps=4)
+    report = demo.molecules(str(tmp_path / "demo"), samples=48, n=96, lookahead_steps=8, dpo_steps=4)
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert list(summary["methods"]) == ["vanilla", "lidar", "dpo", "dpo+lidar"]
     for row in summary["methods"].values():

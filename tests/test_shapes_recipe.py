@@ -10,7 +10,7 @@ from lidar_lightning.bank import LookaheadBank
 from lidar_lightning.shapes.grammar import parse
 from lidar_lightning.shapes.networks import autoencoder, flux, save_half, stable_diffusion
 from lidar_lightning.shapes.scorer import ShapesScorer
-from recipes import shapes
+from recipes import demo, shapes
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,16 @@ def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
         assert row[0] == method and row[1]["nfe"] == calls and 0 <= row[1]["shapes_verdict"] <= 1
         table = pd.read_csv(tmp_path / run / "samples.csv")
         assert len(table) == 4 and all(parse(caption).held_out for caption in table["prompt"])
+
+
+def test_demo_of_pictures(models, tmp_path):
+    settings = {"prompts": 2, "n": 4, "steps": 2, "banks": 2, "dpo_steps": 1, "reward": str(models / "reward")}
+    report = demo.pictures(str(tmp_path), str(models / "StableDiffusion"), **settings)
+    methods = json.loads((tmp_path / "summary.json").read_text())["methods"]
+    assert list(methods) == ["vanilla", "lidar", "dpo", "dpo+lidar"]
+    for name, row in methods.items():
+        assert row["nfe"] == (2 + 4 * 5 / 4 if "lidar" in name else 2) and "shapes_verdict" in row
+    assert (tmp_path / "report.html").read_text().count("<img") >= 4 * 8 and report.endswith("report.html")
 
 
 def test_missing_model_is_named():
