@@ -1,7 +1,19 @@
 """Solvers: one step from t to s, given a prediction of the clean data."""
 
 from lidar_lightning.solvers.ancestral import Ancestral
-from lidar_lightning.solvers.base import Solver
+from lidar_lightning.solvers.base import RandomSolver, Solver
+from lidar_lightning.solvers.gaussian import GaussianAncestral, times_of_schedule
 from lidar_lightning.solvers.scheduler import SchedulerSolver
+from lidar_lightning.solvers.transition import Categorical, Normal, Transition
 
-__all__ = ["Ancestral", "SchedulerSolver", "Solver"]
+__all__ = [
+    "Ancestral",
+    "Categorical",
+    "GaussianAncestral",
+    "Normal",
+    "RandomSolver",
+    "SchedulerSolver",
+    "Solver",
+    "Transition",
+    "times_of_schedule",
+]

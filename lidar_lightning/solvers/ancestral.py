@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lidar_lightning.schedules import Schedule
 from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers.transition import Categorical
 
 FINAL_TIME = 1e-5
 
@@ -42,8 +43,14 @@ class Ancestral:
         weights = marginal * (kept * F.one_hot(x_t, vocab_size) + (1 - kept) / vocab_size)
         return weights / weights.sum(-1, keepdim=True)
 
+    def transition(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Categorical:
+        """The law of x_s (B, L)."""
+        return Categorical(self.posterior(x0_hat, x_t, t, s))
+
+    def estimate(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor:
+        """The likeliest token at each position (B, L), given all of x_t."""
+        return self.posterior(x0_hat, x_t, t, 0.0).argmax(-1)
+
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
         """x_s (B, L) int64, by inversion of one uniform number per token."""
-        cumulative = self.posterior(x0_hat, x_t, t, s).cumsum(-1)
-        u = generators.rand(x_t.shape[-1]).unsqueeze(-1) * cumulative[..., -1:]
-        return (cumulative <= u).sum(-1).clamp_max(x0_hat.shape[-1] - 1)
+        return self.transition(x0_hat, x_t, t, s).sample(generators)

@@ -5,6 +5,7 @@ from typing import Protocol
 from torch import Tensor
 
 from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers.transition import Transition
 
 
 class Solver(Protocol):
@@ -21,4 +22,16 @@ class Solver(Protocol):
 
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
         """x_s (B, *S) from x_t (B, *S) and the prediction x0_hat at t > s."""
+        ...
+
+
+class RandomSolver(Solver, Protocol):
+    """A solver whose steps are draws from a law that can be evaluated, as particle methods need."""
+
+    def transition(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Transition:
+        """The law of x_s."""
+        ...
+
+    def estimate(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor:
+        """The clean sample (B, *S) that a reward can score in the middle of a run."""
         ...

@@ -1,0 +1,150 @@
+"""What every sampler is given and what it must do: draw samples of one prompt, of high reward, within a budget."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.rewards.base import Reward, score, utility
+from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.solvers import RandomSolver
+
+
+@dataclass
+class Task:
+    """One prompt for a sampler; every call of network, decoder and reward goes through it and is counted.
+
+    Args:
+        backbone: the model.
+        solver: its steps; all methods share it.
+        reward: what to raise.
+        prompt: of all samples.
+        temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)).
+        seed: of all random numbers.
+        meter: counts, and stops the sampler at its budget.
+        batch_size: samples per network call.
+    """
+
+    backbone: Backbone
+    solver: RandomSolver
+    reward: Reward
+    prompt: str = "molecule"
+    temperature: float = 1.0
+    seed: int = 0
+    meter: Meter = field(default_factory=Meter)
+    batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature (lambda) must be finite and at least 0, got {self.temperature}")
+        with torch.no_grad():
+            self.condition = self.backbone.encode([self.prompt])
+
+    @property
+    def steps(self) -> list[tuple[float, float]]:
+        """Pairs of times t > s."""
+        times = self.solver.times.tolist()
+        return list(zip(times, times[1:], strict=False))
+
+    def generators(self, count: int, purpose: str = "sample") -> Generators:
+        """A stream per sample; purposes have different ones."""
+        seeds = [stream_seed(self.seed, f"{purpose}\0{self.prompt}", index) for index in range(count)]
+        return Generators(seeds, self.backbone.device)
+
+    def start(self, generators: Generators) -> Tensor:
+        """x (B, *S) at the solver's first time."""
+        return self.solver.begin(self.backbone.prior(generators))
+
+    def predict(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
+        """x0_hat (B, *S) at x_t; counted.
+
+        Args:
+            condition: a row per sample, in place of the prompt's.
+
+        Raises:
+            BudgetSpentError: if the budget does not hold it.
+        """
+        self.meter.spend(len(x_t))
+        given = self.condition if condition is None else condition
+        parts = []
+        with self.backbone.active():
+            for begin in range(0, len(x_t), self.batch_size):
+                x = x_t[begin : begin + self.batch_size]
+                rows = given and {
+                    k: v.expand(len(x), *v.shape[1:]) if len(v) == 1 else v[begin : begin + self.batch_size]
+                    for k, v in given.items()
+                }
+                times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
+                parts.append(self.backbone.predict(x, times, rows))
+        return torch.cat(parts)
+
+    def value(self, x0: Tensor) -> Tensor:
+        """lambda times the reward, sign turned if lower is better: (B,) float64 of clean samples (B, *S); counted.
+
+        Where gradients are on and the samples require them, they flow back from it.
+        """
+        self.meter.decodes += len(x0)
+        self.meter.rewards += len(x0)
+        decoded = self.backbone.decode(x0)
+        return self.temperature * utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
+
+    def without_budget(self) -> Self:
+        """The same task with a meter of its own, to measure what another method would spend."""
+        return replace(self, meter=Meter())
+
+
+class Sampler(ABC):
+    """A way to draw samples of high reward.
+
+    A subclass is one file: it says what it does in `draw`, and in `within` how a budget sets its free number.
+    """
+
+    gradients: ClassVar[bool] = False
+    """Whether it differentiates the reward and the network."""
+
+    @abstractmethod
+    def draw(self, task: Task, count: int) -> Tensor:
+        """Clean samples (count, *S)."""
+
+    @abstractmethod
+    def within(self, calls: int, steps: int) -> "Sampler":
+        """This method with at most `calls` network calls per sample of `steps` steps.
+
+        Raises:
+            ValueError: if that is too few for it.
+        """
+
+    def __call__(self, task: Task, count: int) -> Tensor:
+        """`draw`, checked and measured.
+
+        Raises:
+            ValueError: if there is nothing to draw, or the reward cannot be differentiated and must be.
+        """
+        if count < 1:
+            raise ValueError(f"draw at least 1 sample, got {count}")
+        if self.gradients and not task.reward.differentiable:
+            raise ValueError(
+                f"{type(self).__name__} differentiates the reward, and {task.reward.name!r} is not differentiable: "
+                "use a sampler without gradients, such as BestOfN, SMC, SVDD or LiDAR"
+            )
+        with task.meter.running(), torch.set_grad_enabled(self.gradients):
+            return self.draw(task, count).detach()
+
+
+def check_budget(name: str, calls: int, least: int, what: str) -> None:
+    """Raises ValueError if a budget of network calls per sample is below the least that a method can use."""
+    if calls < least:
+        raise ValueError(
+            f"{name} needs at least {least} network calls per sample ({what}), got a budget of {calls}: raise the "
+            "budget or use fewer solver steps"
+        )
+
+
+def check_particles(name: str, particles: int) -> None:
+    """Raises ValueError unless there is at least one particle."""
+    if particles < 1:
+        raise ValueError(f"{name} needs at least 1 particle, got {particles}; with 1 it samples the plain model")

@@ -1,0 +1,181 @@
+"""Sequential Monte Carlo: particles that are weighted by what they promise, and resampled. The loop, and FK steering."""
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles
+from lidar_lightning.samplers.resampling import log_ess, resampler
+from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers import Transition
+
+
+class ParticleSampler(Sampler):
+    """A twisted particle filter towards p(x0) exp(lambda r(x0)): each sample comes from particles of its own.
+
+    At every time a particle has a log-twist psi(x_t), an estimate of lambda r of what it becomes. A step multiplies its
+    weight by p(x_s | x_t) / q(x_s | x_t) for a proposal q, and by exp(psi(x_s) - psi(x_t)); at the end psi is lambda r
+    itself. So the weights are right for every twist and proposal, and good ones keep them even. Weights are kept in
+    log-space, and carried on where resampling is skipped. Source: Del Moral, Doucet, Jasra (2006); Wu et al., "Practical
+    and Asymptotically Exact Conditional Sampling in Diffusion Models", arXiv 2306.17775.
+
+    Args:
+        particles: per sample, at least 1.
+        threshold: resample when the effective sample size falls below this fraction of the particles.
+        resampling: "multinomial", "stratified", "systematic" or "ssp".
+        keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
+
+    Raises:
+        ValueError: if a setting is out of range or unknown.
+    """
+
+    def __init__(
+        self,
+        particles: int = 4,
+        threshold: float = 0.5,
+        resampling: str = "systematic",
+        keep: Literal["draw", "best"] = "draw",
+    ):
+        check_particles(type(self).__name__, particles)
+        if not 0 <= threshold <= 1 or keep not in ("draw", "best"):
+            raise ValueError(f"threshold lies in [0, 1] and keep is 'draw' or 'best', got {threshold} and {keep!r}")
+        self.particles, self.threshold, self.resample, self.keep = particles, threshold, resampler(resampling), keep
+        self.settings = {"threshold": threshold, "resampling": resampling, "keep": keep}
+
+    def within(self, calls: int, steps: int) -> "ParticleSampler":
+        check_budget(type(self).__name__, calls, steps, "one particle")
+        return type(self)(calls // steps, **self.settings)
+
+    def prepare(self, task: Task, count: int) -> None:
+        """Called once before the particles start."""
+
+    @abstractmethod
+    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
+        """log psi(x_t) (B,) float64 before step i; None keeps the last one, so that no weight changes."""
+
+    def propose(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int, model: Transition) -> Transition:
+        """The law q that draws x_s in step i, in place of the model's own."""
+        return model
+
+    def draw(self, task: Task, count: int) -> Tensor:
+        particles, groups = task.generators(count * self.particles), task.generators(count, "resampling")
+        self.prepare(task, count)
+        x = task.start(particles)
+        log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        promised = torch.zeros_like(log_weights)
+        for i, (t, s) in enumerate(task.steps):
+            x0_hat = task.predict(x, t)
+            twist = self.twist(task, x, x0_hat, i)
+            if twist is not None:
+                log_weights, promised = log_weights + twist - promised, twist
+                rows, log_weights = self.resampled(log_weights, groups)
+                if rows is not None:
+                    x, x0_hat, promised = x[rows], x0_hat[rows], promised[rows]
+                    self.follow(rows)
+            model = task.solver.transition(x0_hat, x, t, s)
+            proposal = model if i == len(task.steps) - 1 else self.propose(task, x, x0_hat, i, model)
+            x = proposal.sample(particles)
+            if proposal is not model:
+                log_weights = log_weights + model.log_prob(x) - proposal.log_prob(x)
+        value = task.value(x)
+        log_weights = (log_weights + self.final(value) - promised).view(count, -1)
+        if self.keep == "best":
+            chosen = value.view(count, -1).argmax(1)
+        else:
+            chosen = self.pick(log_weights, groups.rand(1))
+        return x[torch.arange(count, device=x.device) * self.particles + chosen]
+
+    def final(self, value: Tensor) -> Tensor:
+        """log psi at the end, from lambda r (B,)."""
+        return value
+
+    def follow(self, rows: Tensor) -> None:
+        """Called with the places (B,) that resampling took the particles from."""
+
+    @staticmethod
+    def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
+        """One index per group (G,), by weight."""
+        cumulative = log_weights.softmax(-1).cumsum(-1)
+        return torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)[:, 0].clamp_max(
+            log_weights.shape[1] - 1
+        )
+
+    def resampled(self, log_weights: Tensor, groups: Generators) -> tuple[Tensor | None, Tensor]:
+        """Where each particle comes from (B,), None if nowhere is resampled, and the log-weights afterwards."""
+        weights = log_weights.view(-1, self.particles)
+        uniforms = groups.rand(self.particles)
+        limit = torch.tensor(self.threshold * self.particles, dtype=torch.float64).log()
+        due = log_ess(weights) < limit
+        if not due.any():
+            return None, log_weights
+        stay = torch.arange(self.particles, device=weights.device).expand_as(weights)
+        rows = torch.where(due[:, None], self.resample(weights, uniforms), stay)
+        mean = weights.logsumexp(1, keepdim=True) - torch.tensor(float(self.particles)).log()
+        after = torch.where(due[:, None], mean.expand_as(weights), weights)
+        starts = torch.arange(len(weights), device=weights.device)[:, None] * self.particles
+        return (rows + starts).flatten(), after.flatten()
+
+
+class SMC(ParticleSampler):
+    """Feynman-Kac steering with the reward of the predicted clean sample. Source: Singhal et al., arXiv 2501.06848.
+
+    Potentials, of r at x0_hat: "diff" exp(lambda (r - last r)), "max" exp(lambda max r so far), "add" exp(lambda times
+    the sum so far), "rt" exp(lambda r); the last three end with exp(lambda r(x0)) over all potentials before, so that the
+    target is the same for all. "max" starts from the first reward, whatever its sign.
+
+    Args:
+        particles, threshold, resampling, keep: see `ParticleSampler`.
+        potential: one of the four.
+        every: weigh at each so many steps.
+        begin, end: fractions of the run between which to weigh.
+
+    Raises:
+        ValueError: if a setting is out of range or unknown.
+    """
+
+    def __init__(
+        self,
+        particles: int = 4,
+        threshold: float = 0.5,
+        resampling: str = "systematic",
+        keep: Literal["draw", "best"] = "draw",
+        potential: Literal["diff", "max", "add", "rt"] = "diff",
+        every: int = 5,
+        begin: float = 0.2,
+        end: float = 0.95,
+    ):
+        super().__init__(particles, threshold, resampling, keep)
+        if potential not in ("diff", "max", "add", "rt") or every < 1 or not 0 <= begin <= end <= 1:
+            raise ValueError(
+                f"potential is 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= begin <= end <= 1, "
+                f"got {potential!r}, {every}, {begin} and {end}"
+            )
+        self.potential, self.every, self.begin, self.end = potential, every, begin, end
+        self.settings |= {"potential": potential, "every": every, "begin": begin, "end": end}
+
+    def prepare(self, task: Task, count: int) -> None:
+        self.seen: Tensor | None = None
+        self.total = torch.zeros(count * self.particles, dtype=torch.float64, device=task.backbone.device)
+
+    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
+        done = i / len(task.steps)
+        if i % self.every or not self.begin <= done <= self.end:
+            return None
+        value = task.value(task.solver.estimate(x0_hat, x_t, task.steps[i][0]))
+        if self.potential == "diff":
+            return value
+        if self.potential == "max":
+            self.seen = value if self.seen is None else torch.maximum(self.seen, value)
+        elif self.potential == "add":
+            self.seen = value if self.seen is None else self.seen + value
+        else:
+            self.seen = value
+        # The potentials multiply up: the twist is their running sum of logarithms.
+        self.total = self.total + self.seen
+        return self.total
+
+    def follow(self, rows: Tensor) -> None:
+        self.total = self.total[rows]
+        self.seen = None if self.seen is None else self.seen[rows]
