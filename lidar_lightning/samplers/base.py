@@ -111,7 +111,7 @@ class Sampler(ABC):
         """Clean samples (count, *S)."""
 
     @abstractmethod
-    def within(self, calls: int, steps: int) -> "Sampler":
+    def within(self, calls: int, steps: int) -> Self:
         """This method with at most `calls` network calls per sample of `steps` steps.
 
         Raises:

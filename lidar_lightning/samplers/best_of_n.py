@@ -1,5 +1,7 @@
 """Best-of-N: plain samples, of which the best are kept."""
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -17,9 +19,9 @@ class BestOfN(Sampler):
         check_particles("best-of-N", n)
         self.n = n
 
-    def within(self, calls: int, steps: int) -> "BestOfN":
+    def within(self, calls: int, steps: int) -> Self:
         check_budget("best-of-N", calls, steps, "one pass of the solver")
-        return BestOfN(calls // steps)
+        return type(self)(calls // steps)
 
     def draw(self, task: Task, count: int) -> Tensor:
         generators = task.generators(count * self.n)

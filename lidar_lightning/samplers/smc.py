@@ -1,7 +1,8 @@
-"""Sequential Monte Carlo: particles that are weighted by what they promise, and resampled. The loop, and FK steering."""
+"""Sequential Monte Carlo: particles that are weighted by what they promise, and resampled; with FK steering."""
 
 from abc import abstractmethod
-from typing import Literal
+from copy import copy
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ class ParticleSampler(Sampler):
     At every time a particle has a log-twist psi(x_t), an estimate of lambda r of what it becomes. A step multiplies its
     weight by p(x_s | x_t) / q(x_s | x_t) for a proposal q, and by exp(psi(x_s) - psi(x_t)); at the end psi is lambda r
     itself. So the weights are right for every twist and proposal, and good ones keep them even. Weights are kept in
-    log-space, and carried on where resampling is skipped. Source: Del Moral, Doucet, Jasra (2006); Wu et al., "Practical
-    and Asymptotically Exact Conditional Sampling in Diffusion Models", arXiv 2306.17775.
+    log-space, and carried on where resampling is skipped. Source: Wu et al., "Practical and Asymptotically Exact
+    Conditional Sampling in Diffusion Models", arXiv 2306.17775.
 
     Args:
         particles: per sample, at least 1.
@@ -42,11 +43,12 @@ class ParticleSampler(Sampler):
         if not 0 <= threshold <= 1 or keep not in ("draw", "best"):
             raise ValueError(f"threshold lies in [0, 1] and keep is 'draw' or 'best', got {threshold} and {keep!r}")
         self.particles, self.threshold, self.resample, self.keep = particles, threshold, resampler(resampling), keep
-        self.settings = {"threshold": threshold, "resampling": resampling, "keep": keep}
 
-    def within(self, calls: int, steps: int) -> "ParticleSampler":
+    def within(self, calls: int, steps: int) -> Self:
         check_budget(type(self).__name__, calls, steps, "one particle")
-        return type(self)(calls // steps, **self.settings)
+        other = copy(self)
+        other.particles = calls // steps
+        return other
 
     def prepare(self, task: Task, count: int) -> None:
         """Called once before the particles start."""
@@ -81,10 +83,8 @@ class ParticleSampler(Sampler):
                 log_weights = log_weights + model.log_prob(x) - proposal.log_prob(x)
         value = task.value(x)
         log_weights = (log_weights + self.final(value) - promised).view(count, -1)
-        if self.keep == "best":
-            chosen = value.view(count, -1).argmax(1)
-        else:
-            chosen = self.pick(log_weights, groups.rand(1))
+        best = self.keep == "best"
+        chosen = value.view(count, -1).argmax(1) if best else self.pick(log_weights, groups.rand(1))
         return x[torch.arange(count, device=x.device) * self.particles + chosen]
 
     def final(self, value: Tensor) -> Tensor:
@@ -122,8 +122,8 @@ class SMC(ParticleSampler):
     """Feynman-Kac steering with the reward of the predicted clean sample. Source: Singhal et al., arXiv 2501.06848.
 
     Potentials, of r at x0_hat: "diff" exp(lambda (r - last r)), "max" exp(lambda max r so far), "add" exp(lambda times
-    the sum so far), "rt" exp(lambda r); the last three end with exp(lambda r(x0)) over all potentials before, so that the
-    target is the same for all. "max" starts from the first reward, whatever its sign.
+    the sum so far), "rt" exp(lambda r); the last three end with exp(lambda r(x0)) over all potentials before, so that
+    the target is the same for all. "max" starts from the first reward, whatever its sign.
 
     Args:
         particles, threshold, resampling, keep: see `ParticleSampler`.
@@ -153,7 +153,6 @@ class SMC(ParticleSampler):
                 f"got {potential!r}, {every}, {begin} and {end}"
             )
         self.potential, self.every, self.begin, self.end = potential, every, begin, end
-        self.settings |= {"potential": potential, "every": every, "begin": begin, "end": end}
 
     def prepare(self, task: Task, count: int) -> None:
         self.seen: Tensor | None = None
