@@ -74,7 +74,7 @@ class PromptDataModule(L.LightningDataModule):
             raise ValueError(f"{len(prompts) - len(set(prompts))} prompts stand twice: raise samples instead")
         if samples < 1 or batch_size < 1:
             raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
-        self.dataset = PromptBatches(prompts, samples, batch_size)
+        self.prompts, self.dataset = list(prompts), PromptBatches(prompts, samples, batch_size)
 
     def predict_dataloader(self) -> DataLoader:
         return DataLoader(self.dataset, batch_size=1, collate_fn=lambda items: items[0])

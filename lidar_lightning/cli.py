@@ -1,4 +1,4 @@
-"""The command `lidar`: fit, validate and predict by LightningCLI from a YAML, and demo and report."""
+"""The command `lidar`: fit, validate and predict by LightningCLI from a YAML, and demo, compare and report."""
 
 import logging
 import sys
@@ -15,6 +15,7 @@ USAGE = """usage: lidar COMMAND ...
   validate  validate:              lidar validate -c configs/qm9/pretrain.yaml --ckpt_path CHECKPOINT
   predict   sample with guidance:  lidar predict -c configs/qm9/lidar.yaml [--ckpt_path CHECKPOINT]
   demo      vanilla, LiDAR, DPO and DPO+LiDAR on molecules and pictures, in minutes, without a download
+  compare   samplers at equal budgets:  lidar compare --config configs/shapes/compare.yaml [--processes N]
   report    write RUN/report.html: lidar report RUN
 
 `lidar COMMAND --help` lists the options of each."""
@@ -47,6 +48,12 @@ def run(arguments: Sequence[str]) -> None:
         from lidar_lightning.report import write_report
 
         print(auto_cli(write_report, args=list(arguments[1:])))
+    elif command == "compare":
+        from jsonargparse import auto_cli
+
+        from lidar_lightning.compare import compare
+
+        print(auto_cli(compare, args=list(arguments[1:])))
     elif command in LidarCLI.subcommands():
         LidarCLI(
             L.LightningModule,

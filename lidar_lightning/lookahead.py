@@ -57,6 +57,10 @@ class Lookahead:
         self._made: tuple[Backbone, Backbone] | None = None
         self._tiny: Any = None
 
+    def of_size(self, n: int) -> "Lookahead":
+        """The same with n samples per prompt."""
+        return Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder)
+
     def source(self, backbone: Backbone) -> Backbone:
         """The model that draws lookaheads for `backbone`."""
         chosen = self.backbone or backbone

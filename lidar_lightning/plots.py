@@ -80,6 +80,42 @@ def ess_chart(method: Method, diagnostics: pd.DataFrame) -> str:
     return f"<figure>{title}{_svg(width, height, f'Effective sample size of {method.name}', body)}</figure>"
 
 
+def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
+    """Lines of a reward over network calls (logarithmic), one per method, with intervals and a legend."""
+    points = [point for line in curves.values() for point in line]
+    calls_spent = [math.log(point[0]) for point in points]
+    first, last = min(calls_spent), max(calls_spent)
+    low, high = min(point[2] for point in points), max(point[3] for point in points)
+    last, high = max(last, first + 1e-9), high if high > low else low + 1
+    width, height, left, top = 440, 220, 56, 18 * -(-len(curves) // 3) + 12
+
+    def place(calls: float, value: float) -> tuple[float, float]:
+        x = left + 8 + (math.log(calls) - first) / (last - first) * (width - left - 32)
+        return x, top + height - 34 - (value - low) / (high - low) * (height - 48)
+
+    body = ""
+    for tick in _ticks(low, high):
+        y = place(math.exp(first), tick)[1]
+        body += f'<path class="rule" d="M{left} {y:.1f}H{width - 16}"/>'
+        body += f'<text class="tick" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+    for calls in sorted({round(point[0]) for point in points}):
+        x = place(max(calls, math.exp(first)), low)[0]
+        body += f'<text class="tick" x="{x:.1f}" y="{top + height - 12}" text-anchor="middle">{calls}</text>'
+    for number, (method, line) in enumerate(curves.items()):
+        colour = f"var(--c{number % 8})"
+        ordered = sorted(line)
+        path = "L".join("{:.1f} {:.1f}".format(*place(point[0], point[1])) for point in ordered)
+        body += f'<path class="line" style="stroke:{colour}" d="M{path}"/>'
+        for spent, middle, lower, upper in ordered:
+            (x, y), y1, y2 = place(spent, middle), place(spent, lower)[1], place(spent, upper)[1]
+            body += f'<path class="line" style="stroke:{colour}" d="M{x:.1f} {y1:.1f}V{y2:.1f}"/>'
+            body += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>'
+        across, down = left + number % 3 * 128, 12 + number // 3 * 18
+        body += f'<circle cx="{across}" cy="{down - 4}" r="4" style="fill:{colour}"/>'
+        body += f'<text x="{across + 9}" y="{down}">{escape(_short(method, 17))}</text>'
+    return _svg(width, top + height, f"{reward} over network calls per sample", body)
+
+
 def _ticks(low: float, high: float) -> list[float]:
     """About five round numbers within [low, high]."""
     raw = (high - low) / 5

@@ -9,7 +9,7 @@ from typing import Any
 
 from lidar_lightning.files import write_atomically
 from lidar_lightning.galleries import molecule_section, picture_section, section
-from lidar_lightning.plots import ess_chart, histograms
+from lidar_lightning.plots import budget_chart, ess_chart, histograms
 from lidar_lightning.run_data import Run, read_run, read_summary, reward_columns
 
 SHOWN = 12
@@ -38,7 +38,7 @@ def write_report(run: str | Path) -> Path:
     if modality not in GALLERIES:
         raise ValueError(f"no report for samples of modality {modality!r}: known are {sorted(GALLERIES)}")
     content = read_run(folder, summary, modality)
-    sections = [table_section(content), reward_section(content), GALLERIES[modality](content)]
+    sections = [table_section(content), curves_section(content), reward_section(content), GALLERIES[modality](content)]
     sections += [diagnostics_section(content), settings_section(content)]
     path = folder / "report.html"
     body = "\n".join(section for section in sections if section)
@@ -67,6 +67,16 @@ def reward_section(run: Run) -> str:
     blocks = [f"<h3>{escape(name)}</h3>{histograms(run, name)}" for name in ordered]
     note = '<p class="note">Valid samples only; the line marks their mean.</p>'
     return section("Rewards", note + "".join(blocks)) if blocks else ""
+
+
+def curves_section(run: Run) -> str:
+    """Each reward against the network calls per sample that the methods spent."""
+    charts = "".join(
+        f"<figure><figcaption>{escape(name)}</figcaption>{budget_chart(name, curves)}</figure>"
+        for name, curves in run.curves.items()
+    )
+    note = '<p class="note">Against network calls per sample, logarithmic; bars are 95% confidence intervals.</p>'
+    return section("Equal compute", f'{note}<div class="charts">{charts}</div>') if charts else ""
 
 
 def diagnostics_section(run: Run) -> str:

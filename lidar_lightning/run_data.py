@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Run:
     settings: dict[str, Any]
     reward: str | None
     higher_is_better: bool
+    curves: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
+    """Of a comparison: reward to method to points (network calls, mean, lower and upper end of its interval)."""
 
 
 def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") -> Run:
@@ -72,7 +74,8 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
         raise ValueError(f"reward_name {reward!r} in summary.json is no column of the samples, which have {columns}")
     title = str(summary.get("title") or f"Run {folder.resolve().name}")
     higher = bool(summary.get("higher_is_better", True))
-    return Run(title, methods, summary.get("settings") or {}, reward if columns else None, higher)
+    settings, curves = summary.get("settings") or {}, summary.get("curves") or {}
+    return Run(title, methods, settings, reward if columns else None, higher, curves)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

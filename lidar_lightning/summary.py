@@ -28,6 +28,18 @@ def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, 
     }
 
 
+def sample_metrics(
+    parts: Sequence[Part], reward: Reward, modality: str = "molecule", training_data: str | None = None
+) -> dict[str, float]:
+    """What the samples of a run are worth: see `picture_metrics` and `metrics.molecule_metrics`."""
+    stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
+    scores = stored[reward.name] if reward.name in stored else reward.from_scores(stored)
+    if modality == "image":
+        return picture_metrics(parts, scores, stored)
+    strings = [text for part in parts for text in part.decoded]
+    return molecule_metrics(strings, set(read_smiles(training_data)), scores)
+
+
 def summarise(
     parts: Sequence[Part],
     reward: Reward,
@@ -48,17 +60,10 @@ def summarise(
         training_data: SMILES file for novelty; None takes QM9.
     """
     count = sum(len(part.samples) for part in parts)
-    stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
-    scores = stored[reward.name] if reward.name in stored else reward.from_scores(stored)
     lookahead_calls = sum(len(bank.samples) * bank.provenance.steps for bank in banks)
     bank_seconds = sum(bank.seconds for bank in banks)
-    if modality == "image":
-        metrics = picture_metrics(parts, scores, stored)
-    else:
-        strings = [text for part in parts for text in part.decoded]
-        metrics = molecule_metrics(strings, set(read_smiles(training_data)), scores)
     return {
-        **metrics,
+        **sample_metrics(parts, reward, modality, training_data),
         "nfe": parts[0].nfe + lookahead_calls / count,
         "seconds": sum(part.seconds for part in parts) + bank_seconds,
         "lookahead_seconds": bank_seconds,

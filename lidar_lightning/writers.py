@@ -15,7 +15,7 @@ RUN/report.html
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Part:
     nfe: int
     """Network calls per sample, without the lookahead."""
     diagnostics: Sequence[Mapping[str, float]] = ()
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """Of a comparison: what its meter counted per sample."""
 
     def key(self) -> str:
         return part_key(self.prompts, self.indices)
@@ -131,6 +133,7 @@ class RunFolder:
                 "seconds": part.seconds,
                 "nfe": part.nfe,
                 "diagnostics": list(part.diagnostics),
+                "spent": dict(part.spent),
             }.items()
         }
         data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, header)

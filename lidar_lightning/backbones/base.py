@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from lidar_lightning.schedules import Schedule
 from lidar_lightning.seeding import Generators
-from lidar_lightning.solvers import Solver
+from lidar_lightning.solvers import RandomSolver, Solver
 
 
 class Backbone(nn.Module, ABC):
@@ -54,6 +54,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def solver(self, steps: int) -> Solver:
         """The default solver of this model with `steps` network calls."""
+
+    def random_solver(self, steps: int) -> RandomSolver:
+        """A solver of `steps` network calls whose steps are draws from a known law: what samplers compare on.
+
+        Raises:
+            ValueError: if the default solver is no such one and the model has no other.
+        """
+        solver = self.solver(steps)
+        if not hasattr(solver, "transition"):
+            raise ValueError(f"{type(self).__name__} has no solver with random steps of a known law")
+        return cast(RandomSolver, solver)
 
     @abstractmethod
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:

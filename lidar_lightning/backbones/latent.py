@@ -19,6 +19,7 @@ from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_sch
 from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
 from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers.gaussian import GaussianAncestral
 from lidar_lightning.solvers.scheduler import SchedulerSolver, kind_of, schedule_of
 
 Condition = dict[str, Tensor]
@@ -288,6 +289,9 @@ class LatentBackbone(Backbone):
 
     def solver(self, steps: int) -> SchedulerSolver:
         return SchedulerSolver(self.scheduler, None if self.grid else steps, self.eta, **self.grid)
+
+    def random_solver(self, steps: int) -> GaussianAncestral:
+        return GaussianAncestral(self.schedule, steps)
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""

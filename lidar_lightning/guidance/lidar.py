@@ -46,6 +46,8 @@ class LiDARGuidance:
         start, stop: guide while stop < t <= start, in [0, 1].
         vocab_size: of tokens.
         chunk: bank members per matrix product (continuous data).
+        log_weights: what each member counts for, (n,) or (P, n), if they are no even draws of the model; the
+            weights are then softmax(l + log_weights), and with the reward softmax(l + log_weights + lambda r).
 
     Raises:
         ValueError: unless exactly one of temperature and ess is given, and all are in range and fit each other.
@@ -63,6 +65,7 @@ class LiDARGuidance:
         stop: float = 0.0,
         vocab_size: int | None = None,
         chunk: int | None = None,
+        log_weights: Tensor | None = None,
     ):
         if rewards.ndim == 1:
             samples, rewards = samples[None], rewards[None]
@@ -80,6 +83,8 @@ class LiDARGuidance:
         self.temperature = torch.tensor(lambdas, dtype=torch.float64, device=samples.device)
         self.rewards, self.schedule, self.scale, self.start, self.stop = rewards, schedule, scale, start, stop
         self.sample_shape = samples.shape[2:]
+        even = torch.zeros_like(rewards, dtype=torch.float64)
+        self.log_weights = even if log_weights is None else log_weights.to(even).expand_as(even)
         self.bank: GaussianBank | TokenBank
         if samples.is_floating_point():
             self.bank = GaussianBank(samples, chunk)
@@ -121,7 +126,7 @@ class LiDARGuidance:
         x = self._by_prompt(x_t)
         alpha = self.schedule(torch.tensor(s, dtype=torch.float64))[0].item()
         with exact_products(x_t.device.type):
-            weights = tilted_weights(self.bank.logits(x, alpha), self.rewards, self.temperature)
+            weights = tilted_weights(self._logits(x, s), self.rewards, self.temperature)
             guided = self._edit_tokens(x, x0_hat, alpha, weights)
         self._record(t, weights, guided - x0_hat)
         return guided
@@ -136,12 +141,25 @@ class LiDARGuidance:
         if not self.stop < t <= self.start:
             return None
         x = self._by_prompt(x_t)
-        alpha, sigma = (c.item() for c in self.schedule(torch.tensor(t, dtype=torch.float64)))
         with exact_products(x_t.device.type):
-            weights = tilted_weights(self.bank.logits(x, alpha, sigma), self.rewards, self.temperature)
+            weights = tilted_weights(self._logits(x, t), self.rewards, self.temperature)
             change = self.scale * self.bank.shift(weights[0] - weights[1]).reshape(x_t.shape)
         self._record(t, weights, change)
         return change
+
+    def lookahead_reward(self, x_t: Tensor, t: float) -> Tensor:
+        """log sum_i w_i exp(lambda r_i), what the bank expects of x_t (B, *S): (B,) float64 (arXiv 2602.03211)."""
+        with exact_products(x_t.device.type):
+            logits = self._logits(self._by_prompt(x_t), t)
+            tilt = (self.temperature[:, None] * self.rewards)[:, None]
+            return ((logits + tilt).logsumexp(-1) - logits.logsumexp(-1)).flatten()
+
+    def _logits(self, x: Tensor, t: float) -> Tensor:
+        """log of what each member counts for and of q(x | x0_i) at time t: (P, B, n), for x (P, B, *S)."""
+        alpha, sigma = (c.item() for c in self.schedule(torch.tensor(t, dtype=torch.float64)))
+        gaussian = isinstance(self.bank, GaussianBank)
+        logits = self.bank.logits(x, alpha, sigma) if gaussian else self.bank.logits(x, alpha)  # type: ignore[call-arg]
+        return logits + self.log_weights[:, None]
 
     def _by_prompt(self, x_t: Tensor) -> Tensor:
         """x_t (P * B, *S) as (P, B, *S)."""

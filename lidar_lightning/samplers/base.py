@@ -111,8 +111,8 @@ class Sampler(ABC):
         """Clean samples (count, *S)."""
 
     @abstractmethod
-    def within(self, calls: int, steps: int) -> Self:
-        """This method with at most `calls` network calls per sample of `steps` steps.
+    def within(self, calls: int, steps: int, count: int) -> Self:
+        """This method with at most `calls` network calls per sample, when it draws `count` of `steps` steps.
 
         Raises:
             ValueError: if that is too few for it.

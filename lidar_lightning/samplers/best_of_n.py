@@ -19,7 +19,7 @@ class BestOfN(Sampler):
         check_particles("best-of-N", n)
         self.n = n
 
-    def within(self, calls: int, steps: int) -> Self:
+    def within(self, calls: int, steps: int, count: int) -> Self:
         check_budget("best-of-N", calls, steps, "one pass of the solver")
         return type(self)(calls // steps)
 

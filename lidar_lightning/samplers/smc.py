@@ -44,7 +44,7 @@ class ParticleSampler(Sampler):
             raise ValueError(f"threshold lies in [0, 1] and keep is 'draw' or 'best', got {threshold} and {keep!r}")
         self.particles, self.threshold, self.resample, self.keep = particles, threshold, resampler(resampling), keep
 
-    def within(self, calls: int, steps: int) -> Self:
+    def within(self, calls: int, steps: int, count: int) -> Self:
         check_budget(type(self).__name__, calls, steps, "one particle")
         other = copy(self)
         other.particles = calls // steps

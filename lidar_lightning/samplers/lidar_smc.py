@@ -1,0 +1,57 @@
+"""LiDAR with particles: its closed form as proposal and twist of a particle filter."""
+
+from typing import Literal, Self
+
+from torch import Tensor
+
+from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.samplers.base import Task, check_budget
+from lidar_lightning.samplers.lidar import LiDAR, lookahead_members
+from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.solvers import Transition
+
+
+class LiDARSMC(ParticleSampler):
+    """Particles that LiDAR guides, with weights that undo its errors.
+
+    The proposal is the guided step and the twist the bank's lookahead reward log sum_i w_i exp(lambda r_i), whose
+    gradient the guidance is. Both are free of network and reward calls. As the bank grows the twist becomes the exact
+    one and weights stay even; for a small bank the particles correct it.
+
+    Args:
+        lookahead: how the bank is drawn.
+        particles, threshold, resampling, keep: see `ParticleSampler`.
+        scale, ess, start, stop: see `LiDARGuidance`; without ess the temperature is the task's own.
+    """
+
+    def __init__(
+        self,
+        lookahead: Lookahead,
+        particles: int = 4,
+        threshold: float = 0.5,
+        resampling: str = "systematic",
+        keep: Literal["draw", "best"] = "draw",
+        scale: float = 1.0,
+        ess: float | None = None,
+        start: float = 1.0,
+        stop: float = 0.0,
+    ):
+        super().__init__(particles, threshold, resampling, keep)
+        self.plain = LiDAR(lookahead, scale, ess, start, stop)
+
+    def within(self, calls: int, steps: int, count: int) -> Self:
+        """Lookaheads take their n * delta calls, particles the others."""
+        lookahead = self.plain.lookahead
+        shared = -(-lookahead.n * lookahead.steps // count)
+        check_budget("LiDARSMC", calls, shared + steps, "the lookaheads and one particle")
+        return super().within(calls - shared, steps, count)
+
+    def prepare(self, task: Task, count: int) -> None:
+        self.guidance = self.plain.guidance(task, lookahead_members(task, self.plain.lookahead))
+
+    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor:
+        return self.guidance.lookahead_reward(x_t, task.steps[i][0])
+
+    def propose(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int, model: Transition) -> Transition:
+        t, s = task.steps[i]
+        return task.solver.transition(self.guidance(x_t, t, s, x0_hat), x_t, t, s)

@@ -1,0 +1,102 @@
+"""LiDAR as a sampler, in rounds and with particles, against the exact tilted distributions."""
+
+import math
+
+import pytest
+import torch
+
+from lidar_lightning import LiDARGuidance, Lookahead
+from lidar_lightning.samplers import LiDAR, LiDARSMC
+from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, TOKENS_TILTED, Linear, Quadratic, task, tilted, total_variation
+
+REWARD = Quadratic(FIVE.means[0])
+LAMBDA = 0.2
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The tensors are small: more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_closed_form_does_not_overshoot():
+    """Plug-in gradients reach E[r] = -0.85 here; the tilted law has -2.18."""
+    mean, modes = tilted(FIVE, REWARD, LAMBDA)
+    assert mean == pytest.approx(-2.18, abs=0.02)
+    found = [LiDAR(Lookahead(40, 50))(task(FIVE, REWARD, LAMBDA, seed=seed), 400) for seed in range(4)]
+    assert REWARD(torch.cat(found), []).mean().item() == pytest.approx(mean, abs=0.4)
+    assert total_variation(FIVE.frequencies(torch.cat(found)), modes) < 0.05
+
+
+@pytest.mark.parametrize("model", [FIVE, FIVE_FLOW])
+@pytest.mark.parametrize("reward", [REWARD, Linear([0.8, 0.6])])
+def test_particles_make_it_exact(model, reward):
+    """Errors of a small bank go as the particles grow, for diffusion and for flow matching."""
+    mean, modes = tilted(model, reward, LAMBDA)
+    errors = {}
+    for particles in (1, 32):
+        problem = task(model, reward, LAMBDA, steps=60)
+        samples = LiDARSMC(Lookahead(20, 12), particles)(problem, 600)
+        errors[particles] = total_variation(model.frequencies(samples), modes)
+        assert problem.meter.network == 12 * 20 + 600 * particles * 60
+    assert errors[32] < 0.05
+    assert errors[32] < errors[1] or errors[1] < 0.03
+
+
+def test_particles_make_it_exact_on_tokens():
+    errors = []
+    for particles in (1, 32):
+        drawn = LiDARSMC(Lookahead(60, 30), particles)(task(TOKENS, TABLE, steps=60), 3000)
+        errors.append(total_variation(TOKENS.law(drawn), TOKENS_TILTED))
+    noise = 0.5 * math.sqrt(2 / math.pi) * sum(math.sqrt(p * (1 - p) / 3000) for p in TOKENS_TILTED)
+    assert errors[1] < 0.05 + noise < errors[0]
+
+
+def test_rounds_grow_the_bank_where_the_reward_is_high():
+    mean, modes = tilted(FIVE, REWARD, LAMBDA)
+    errors = {1: [], 3: []}
+    for rounds, found in errors.items():
+        for seed in range(6):
+            problem = task(FIVE, REWARD, LAMBDA, seed=seed)
+            samples = LiDAR(Lookahead(40, 12), rounds=rounds, joining=20)(problem, 200)
+            found.append(abs(REWARD(samples, []).mean().item() - mean))
+            assert problem.meter.network == 12 * 40 + (rounds - 1) * 20 * 40 + 200 * 40
+            assert problem.meter.rewards == 12 + (rounds - 1) * 20
+    assert sum(errors[3]) < sum(errors[1])
+
+
+def test_members_count_for_what_they_are():
+    """A member that counts twice is the same as the member twice."""
+    samples, rewards = FIVE.draw(5, seed=3), torch.randn(5, generator=torch.Generator().manual_seed(0)).double()
+    twice = torch.cat((samples, samples[:1])), torch.cat((rewards, rewards[:1]))
+    counts = torch.tensor([2.0, 1, 1, 1, 1]).log()
+    x_t = FIVE.draw(7, seed=4)
+    settings = {"schedule": FIVE.schedule, "temperature": 0.7}
+    one = LiDARGuidance(samples, rewards, log_weights=counts, **settings)
+    other = LiDARGuidance(*twice, **settings)
+    torch.testing.assert_close(one(x_t, 0.4, 0.3, x_t), other(x_t, 0.4, 0.3, x_t))
+    torch.testing.assert_close(one.lookahead_reward(x_t, 0.4), other.lookahead_reward(x_t, 0.4))
+
+
+def test_lookahead_reward_is_what_guidance_climbs():
+    """shift = (sigma^2 / alpha) times its gradient."""
+    bank = FIVE.draw(20, seed=1)
+    guidance = LiDARGuidance(bank, REWARD(bank, []), FIVE.schedule, temperature=LAMBDA)
+    x_t = FIVE.draw(6, seed=2).requires_grad_()
+    (gradient,) = torch.autograd.grad(guidance.lookahead_reward(x_t, 0.3).sum(), x_t)
+    alpha, sigma = FIVE.schedule(torch.tensor(0.3, dtype=torch.float64))
+    torch.testing.assert_close(guidance.change(x_t.detach(), 0.3), sigma**2 / alpha * gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_budgets_are_kept():
+    for sampler in (LiDAR(Lookahead(5, 1)), LiDAR(Lookahead(5, 1), rounds=2, joining=2), LiDARSMC(Lookahead(5, 8))):
+        problem = task(FIVE, REWARD, LAMBDA, steps=10)
+        sampler.within(40, 10, 4)(problem, 4)
+        assert 35 * 4 <= problem.meter.network <= 40 * 4
+        with pytest.raises(ValueError, match="needs at least 1[1-9] network calls per sample .* got a budget of 10"):
+            sampler.within(10, 10, 4)
+    with pytest.raises(ValueError, match="rounds and joining must be at least 1, got 0"):
+        LiDAR(Lookahead(5, 8), rounds=0)
