@@ -88,36 +88,16 @@ comparison:
     own: {{class_path: {own}}}
 """
 
-OWN = '''
-import torch
-from lidar_lightning.samplers import Sampler
 
-
-class Restart(Sampler):
-    """Draws whole batches until the budget is spent and keeps the best."""
-
-    def __init__(self, batches: int = 1):
-        self.batches = batches
-
-    def within(self, calls, steps, count):
-        return Restart(calls // steps)
-
-    def draw(self, task, count):
-        runs = []
-        for number in range(self.batches):
-            generators = task.generators(count, f"batch {number}")
-            x = task.start(generators)
-            for t, s in task.steps:
-                x = task.solver.step(task.predict(x, t), x, t, s, generators)
-            runs.append(x)
-        best = torch.stack([task.value(x) for x in runs]).argmax(0)
-        return torch.stack(runs)[best, torch.arange(count)]
-'''
+def readme_example():
+    """The sampler that the README adds."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    return next(part.split("```")[0] for part in text.split("```python\n") if part.startswith("# restart.py"))
 
 
 @pytest.mark.slow
 def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
-    (tmp_path / "restart.py").write_text(OWN)
+    (tmp_path / "restart.py").write_text(readme_example())
     model.save_pretrained(tmp_path / "model")
     for out, processes in (("one", "1"), ("two", "2")):
         text = CONFIG.format(model=tmp_path / "model", out=tmp_path / out, own="restart.Restart")
