@@ -70,6 +70,11 @@ def ssp(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     return torch.stack([row.repeat_interleave(number) for row, number in zip(order, copies, strict=True)])
 
 
+def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
+    """One index per group (G,) by weight, from log-weights (G, K) and uniform numbers (G, 1)."""
+    return _at(uniforms.double(), log_weights)[:, 0]
+
+
 RESAMPLERS: dict[str, Resampler] = {
     "multinomial": multinomial,
     "stratified": stratified,
