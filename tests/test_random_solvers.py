@@ -32,24 +32,29 @@ def error_of_marginals(solver):
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("solver", "settings"),
     [
-        lambda steps: FlowSDE(FLOW, steps),
-        lambda steps: FlowSDE(FLOW, steps, spacing="equal"),
-        lambda steps: FlowSDE(FLOW, steps, scale=1.0, power=0.5),
-        lambda steps: FlowSDE(FLOW, steps, scale=0.0),
-        lambda steps: GaussianAncestral(FLOW, steps),
-        lambda steps: GaussianAncestral(FLOW, steps, eta=0.5),
+        (FlowSDE, {"spacing": "equal"}),
+        (FlowSDE, {"spacing": "equal", "scale": 1.0, "power": 0.5}),
+        (FlowSDE, {"spacing": "equal", "scale": 0.0}),
+        (GaussianAncestral, {}),
+        (GaussianAncestral, {"eta": 0.5}),
     ],
 )
-def test_marginals_are_those_of_the_flow(make):
+def test_marginals_are_those_of_the_flow(solver, settings):
     """The error falls like the length of the steps."""
-    coarse, fine = (error_of_marginals(make(steps)) for steps in (50, 400))
-    assert fine < coarse / 5 and fine < 0.02
+    coarse, fine = (error_of_marginals(solver(FLOW, steps, **settings)) for steps in (50, 400))
+    assert fine < coarse / 6 and fine < 0.01
+
+
+def test_published_times_give_these_marginals_too():
+    """Near the data their steps are as long as sqrt(2 / steps), and so is the error."""
+    coarse, fine = (error_of_marginals(FlowSDE(FLOW, steps)) for steps in (50, 800))
+    assert fine < coarse / 4 and fine < 0.01
 
 
 def test_the_stochastic_flow_reaches_the_mixture():
-    x = sample(FIVE_FLOW, FlowSDE(FLOW, 60), Generators(list(range(1500))), None).samples
+    x = sample(FIVE_FLOW, FlowSDE(FLOW, 60, spacing="equal"), Generators(list(range(1500))), None).samples
     assert total_variation(FIVE_FLOW.frequencies(x), FIVE_FLOW.weights) < 0.05
     gap = (x[:, None] - FIVE_FLOW.means).square().sum(-1).amin(1).mean().item() / 2
     assert gap == pytest.approx(0.16, rel=0.1)
@@ -64,7 +69,7 @@ def test_without_noise_it_is_the_step_of_euler():
         torch.testing.assert_close(law.mean, euler)
         assert law.std == 0
         errors = [(FlowSDE(FLOW, 5, g).transition(x0_hat, x, t, s).mean - euler).abs().max() for g in (0.1, 0.01)]
-        assert errors[1] <= errors[0] / 90
+        assert errors[1] <= errors[0] / 90 + 1e-12
     assert FlowSDE(FLOW, 5).transition(x0_hat, x, 0.5, 0.4).std == pytest.approx(3 * 0.25 * 0.1**0.5)
 
 

@@ -14,6 +14,7 @@ Resampler = Callable[[Tensor, Tensor], Tensor]
 
 def log_ess(log_weights: Tensor) -> Tensor:
     """log of the effective sample size (sum w)^2 / sum w^2 over the last dimension, in log-space."""
+    log_weights = log_weights - log_weights.amax(-1, keepdim=True)
     return 2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)
 
 
