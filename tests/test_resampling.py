@@ -57,12 +57,16 @@ def test_extreme_weights(name):
     huge = copies(drawn(name, torch.tensor([-1e300, -torch.inf, -1e300], dtype=torch.float64)), 3).mean(0)
     torch.testing.assert_close(huge, torch.tensor([1.5, 0, 1.5]).double(), rtol=0, atol=0.03)
     if name != "multinomial":
-        assert torch.equal(drawn(name, torch.full((5,), -1e300, dtype=torch.float64), 20), torch.arange(5).expand(20, 5))
+        assert torch.equal(
+            drawn(name, torch.full((5,), -1e300, dtype=torch.float64), 20), torch.arange(5).expand(20, 5)
+        )
 
 
 def test_effective_sample_size():
     assert log_ess(WEIGHTS.log() - 900).exp() == pytest.approx(1 / WEIGHTS.square().sum().item())
-    extreme = torch.tensor([[-1e300, 0, -torch.inf], [5e8, 5e8, 5e8], [-1e300, -1e300, -torch.inf]], dtype=torch.float64)
+    extreme = torch.tensor(
+        [[-1e300, 0, -torch.inf], [5e8, 5e8, 5e8], [-1e300, -1e300, -torch.inf]], dtype=torch.float64
+    )
     torch.testing.assert_close(log_ess(extreme), torch.tensor([0.0, math.log(3), math.log(2)]).double())
 
 

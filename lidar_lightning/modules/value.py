@@ -83,10 +83,14 @@ class ValueModule(L.LightningModule):
         waves = torch.cos(math.pi * torch.arange(1, FREQUENCIES + 1, device=t.device) * t[:, None]).float()
         return self.head(torch.cat((self.body(x), waves), 1)).squeeze(1)
 
+    def loss(self, v: Tensor, value: Tensor) -> Tensor:
+        """Mean loss of v (B,) where rollouts ended at lambda r = value (B,)."""
+        gap = value.float() - v
+        return (gap.square() if self.target == "mean" else gap.exp() - gap - 1).mean()
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         x_t, t, value = batch
-        gap = value.float() - self(x_t, t)
-        loss = (gap.square() if self.target == "mean" else gap.exp() - gap - 1).mean()
+        loss = self.loss(self(x_t, t), value)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
