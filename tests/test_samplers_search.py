@@ -191,6 +191,16 @@ def test_rbf_is_its_own_definition(calls, starts):
     assert has_law(x, states @ chain.matrices[3])
 
 
+def test_rbf_rolls_over_what_is_left(monkeypatch):
+    """Quota 3: the first child beats the start and leaves 2; 5 and then 3 children fail to beat it; the end takes 6."""
+    given, values = tokens_task(5), iter([0.0, 1.0, *[0.5] * 5, 0.8, 0.7, 0.6, *[2.0] * 6])
+    times, predict = [], given.predict
+    monkeypatch.setattr(given, "predict", lambda x, t: times.append(t) or predict(x, t))
+    monkeypatch.setattr(given, "value", lambda x0: torch.tensor([next(values)], dtype=torch.float64))
+    RBF(16, 1)(given, 1)
+    assert [times.count(t) for t, _ in given.steps] == [1, 1, 5, 3, 6]
+
+
 def test_rbf_spends_its_budget_and_gains_by_it():
     for model, reward in ((TOKENS, TABLE), (FIVE, LINEAR)):
         mean = []
