@@ -28,6 +28,12 @@ class Generators:
     def __len__(self) -> int:
         return len(self.streams)
 
+    def take(self, rows: Sequence[int]) -> "Generators":
+        """Some of these streams themselves: a draw from them is a draw from these."""
+        taken = Generators((), self.device)
+        taken.streams = [self.streams[row] for row in rows]
+        return taken
+
     def rand(self, *shape: int) -> Tensor:
         """Uniform in [0, 1): (B, *shape) float64."""
         draws = [torch.rand(shape, generator=stream, dtype=torch.float64) for stream in self.streams]

@@ -148,3 +148,19 @@ def check_particles(name: str, particles: int) -> None:
     """Raises ValueError unless there is at least one particle."""
     if particles < 1:
         raise ValueError(f"{name} needs at least 1 particle, got {particles}; with 1 it samples the plain model")
+
+
+def check_random(name: str, task: Task, x: Tensor) -> None:
+    """Raises ValueError unless steps of the task's solver are draws, so that children of one sample differ.
+
+    Args:
+        x: at the first time (B, *S).
+    """
+    transition = getattr(task.solver, "transition", None)
+    # Predictions of continuous data are like x itself, and the noise of a step does not depend on them.
+    fixed = x.is_floating_point() and len(task.steps) > 1 and transition and transition(x, x, *task.steps[0]).std == 0
+    if transition is None or fixed:
+        raise ValueError(
+            f"{name} chooses among random steps, and those of {task.solver.name} are deterministic: use the solver "
+            "GaussianAncestral with eta > 0, or FlowSDE with scale > 0"
+        )

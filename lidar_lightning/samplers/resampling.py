@@ -14,6 +14,7 @@ Resampler = Callable[[Tensor, Tensor], Tensor]
 
 def log_ess(log_weights: Tensor) -> Tensor:
     """log of the effective sample size (sum w)^2 / sum w^2 over the last dimension, in log-space."""
+    log_weights = log_weights - log_weights.amax(-1, keepdim=True)
     return 2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)
 
 
@@ -68,6 +69,11 @@ def ssp(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     copies[rows, copies.argmax(-1)] += count - copies.sum(-1)
     order = torch.arange(count, device=copies.device).expand(groups, count)
     return torch.stack([row.repeat_interleave(number) for row, number in zip(order, copies, strict=True)])
+
+
+def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
+    """One index per group (G,) by weight, from log-weights (G, K) and uniform numbers (G, 1)."""
+    return _at(uniforms.double(), log_weights)[:, 0]
 
 
 RESAMPLERS: dict[str, Resampler] = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles
-from lidar_lightning.samplers.resampling import log_ess, resampler
+from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
 
@@ -84,7 +84,7 @@ class ParticleSampler(Sampler):
         value = task.value(x)
         log_weights = (log_weights + self.final(value) - promised).view(count, -1)
         best = self.keep == "best"
-        chosen = value.view(count, -1).argmax(1) if best else self.pick(log_weights, groups.rand(1))
+        chosen = value.view(count, -1).argmax(1) if best else pick(log_weights, groups.rand(1))
         return x[torch.arange(count, device=x.device) * self.particles + chosen]
 
     def final(self, value: Tensor) -> Tensor:
@@ -93,14 +93,6 @@ class ParticleSampler(Sampler):
 
     def follow(self, rows: Tensor) -> None:
         """Called with the places (B,) that resampling took the particles from."""
-
-    @staticmethod
-    def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
-        """One index per group (G,), by weight."""
-        cumulative = log_weights.softmax(-1).cumsum(-1)
-        return torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)[:, 0].clamp_max(
-            log_weights.shape[1] - 1
-        )
 
     def resampled(self, log_weights: Tensor, groups: Generators) -> tuple[Tensor | None, Tensor]:
         """Where each particle comes from (B,), None if nowhere is resampled, and the log-weights afterwards."""

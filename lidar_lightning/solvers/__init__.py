@@ -2,6 +2,7 @@
 
 from lidar_lightning.solvers.ancestral import Ancestral
 from lidar_lightning.solvers.base import RandomSolver, Solver
+from lidar_lightning.solvers.flow_sde import FlowSDE
 from lidar_lightning.solvers.gaussian import GaussianAncestral, times_of_schedule
 from lidar_lightning.solvers.scheduler import SchedulerSolver
 from lidar_lightning.solvers.transition import Categorical, Normal, Transition
@@ -9,6 +10,7 @@ from lidar_lightning.solvers.transition import Categorical, Normal, Transition
 __all__ = [
     "Ancestral",
     "Categorical",
+    "FlowSDE",
     "GaussianAncestral",
     "Normal",
     "RandomSolver",

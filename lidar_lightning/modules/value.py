@@ -1,0 +1,98 @@
+"""The learned value of SVDD-MC: what noised samples are worth, by regression on rollouts, with `trainer.fit`."""
+
+import math
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from lidar_lightning.samplers.base import Task
+
+FREQUENCIES = 8
+
+
+@torch.no_grad()
+def rollouts(task: Task, count: int) -> TensorDataset:
+    """Plain samples of a task as rows (x_t (*S), t, lambda r(x0)): each of its `count` samples at all times but the
+    first and the last, sample by sample. Its network calls are counted by the task's meter.
+
+    Raises:
+        ValueError: if there is no sample, or a single step, which passes no time in between.
+    """
+    steps = task.steps
+    if count < 1 or len(steps) < 2:
+        raise ValueError(f"collect at least 1 sample of at least 2 steps, got {count} of {len(steps)}")
+    generators = task.generators(count, "rollouts")
+    x, states = task.start(generators), []
+    for t, s in steps:
+        x = task.solver.step(task.predict(x, t), x, t, s, generators)
+        states.append(x)
+    times = torch.tensor([s for _, s in steps[:-1]], dtype=torch.float64, device=x.device).repeat(count)
+    values = task.value(x).repeat_interleave(len(steps) - 1)
+    return TensorDataset(torch.stack(states[:-1], 1).flatten(0, 1), times, values)
+
+
+class ValueModule(L.LightningModule):
+    """A small network v(x_t, t), fitted on batches of `rollouts`; it is the `value` of `samplers.svdd.SVDD`.
+
+    target "soft" fits log E[exp(lambda r(x0)) | x_t], what SVDD should follow, by the loss exp(d) - d - 1 with
+    d = lambda r - v, whose minimum it is; "mean" fits E[lambda r(x0) | x_t] by the squared error, as the authors do.
+    Tokens (L,) are embedded; pixels and latents (C, H, W) meet two convolutions; all other shapes are flattened.
+
+    Args:
+        shape: *S of one sample.
+        vocab_size: V of tokens; None for continuous data.
+        width: of the hidden layers.
+        target: "soft" or "mean".
+        lr: learning rate of Adam.
+
+    Raises:
+        ValueError: if the target is unknown.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        vocab_size: int | None = None,
+        width: int = 64,
+        target: Literal["soft", "mean"] = "soft",
+        lr: float = 1e-3,
+    ):
+        super().__init__()
+        if target not in ("soft", "mean"):
+            raise ValueError(f"target is 'soft' or 'mean', got {target!r}")
+        self.target, self.lr = target, lr
+        if vocab_size is not None:
+            layers: list[nn.Module] = [nn.Embedding(vocab_size, width)]
+        elif len(shape) == 3:
+            layers = [nn.Conv2d(shape[0], width, 3, 2, 1), nn.SiLU(), nn.Conv2d(width, width, 3, 2, 1), nn.SiLU()]
+        else:
+            layers = []
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        empty = torch.zeros(1, *shape, dtype=torch.float32 if vocab_size is None else torch.int64)
+        features = self.body(empty).shape[1]
+        self.head = nn.Sequential(
+            nn.Linear(features + FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)
+        )
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """v (B,) of x_t (B, *S) at t (B,) in [0, 1]."""
+        x = x_t.float() if x_t.is_floating_point() else x_t
+        waves = torch.cos(math.pi * torch.arange(1, FREQUENCIES + 1, device=t.device) * t[:, None]).float()
+        return self.head(torch.cat((self.body(x), waves), 1)).squeeze(1)
+
+    def loss(self, v: Tensor, value: Tensor) -> Tensor:
+        """Mean loss of v (B,) where rollouts ended at lambda r = value (B,)."""
+        gap = value.float() - v
+        return (gap.square() if self.target == "mean" else gap.exp() - gap - 1).mean()
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        x_t, t, value = batch
+        loss = self.loss(self(x_t, t), value)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), self.lr)

@@ -1,0 +1,64 @@
+"""Backward rollout: particles that are weighted by where they end, found by going there many times."""
+
+import math
+from copy import copy
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.base import Task, check_budget
+from lidar_lightning.samplers.smc import ParticleSampler
+
+
+class BackwardRollout(ParticleSampler):
+    """The twist is log mean exp(lambda r(x0)) over full continuations x0 ~ p(x0 | x_t) by the solver itself.
+
+    That is an unbiased estimate of the best twist there is, E[exp(lambda r(x0)) | x_t], which others approximate by a
+    reward at the predicted clean sample. It costs a network call for each remaining step of each continuation: a
+    yardstick for small problems.
+
+    Args:
+        particles, threshold, resampling, keep: see `ParticleSampler`.
+        rollouts: continuations per particle and weighing, at least 1.
+        every: weigh at each so many steps, at least 1.
+
+    Raises:
+        ValueError: if a setting is out of range or unknown.
+    """
+
+    def __init__(
+        self,
+        particles: int = 4,
+        threshold: float = 0.5,
+        resampling: str = "systematic",
+        keep: Literal["draw", "best"] = "draw",
+        rollouts: int = 4,
+        every: int = 1,
+    ):
+        super().__init__(particles, threshold, resampling, keep)
+        if rollouts < 1 or every < 1:
+            raise ValueError(f"rollouts and every are at least 1, got {rollouts} and {every}")
+        self.rollouts, self.every = rollouts, every
+
+    def cost(self, steps: int) -> int:
+        """Network calls per particle: a step itself, and where it weighs, all steps after it of each continuation."""
+        return steps + self.rollouts * sum(steps - 1 - i for i in range(0, steps, self.every))
+
+    def within(self, calls: int, steps: int) -> Self:
+        check_budget("backward rollout", calls, self.cost(steps), f"one particle, {self.rollouts} continuations")
+        other = copy(self)
+        other.particles = calls // self.cost(steps)
+        return other
+
+    def prepare(self, task: Task, count: int) -> None:
+        self.streams = task.generators(count * self.particles * self.rollouts, "rollout")
+
+    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
+        if i % self.every:
+            return None
+        x, prediction = (tensor.repeat_interleave(self.rollouts, 0) for tensor in (x_t, x0_hat))
+        for place, (t, s) in enumerate(task.steps[i:]):
+            prediction = task.predict(x, t) if place else prediction
+            x = task.solver.step(prediction, x, t, s, self.streams)
+        return torch.logsumexp(task.value(x).view(-1, self.rollouts), 1) - math.log(self.rollouts)

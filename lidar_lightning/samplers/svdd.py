@@ -1,0 +1,74 @@
+"""SVDD: at each step the best of several next samples, by their value."""
+
+from collections.abc import Callable
+from copy import copy
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
+from lidar_lightning.samplers.resampling import pick
+from lidar_lightning.seeding import Generators
+
+Value = Callable[[Tensor, Tensor], Tensor]
+"""(x_t (B, *S), t (B,)) to an estimate (B,) of lambda r of what x_t becomes."""
+
+
+class SVDD(Sampler):
+    """Draws M children of each sample and goes on with one of them, picked in proportion to exp(v).
+
+    The value v of a child is lambda r at its predicted clean sample (the published PM; a step costs M network calls,
+    and the prediction of the chosen child serves the next step), or what a learned network says (MC; a step costs 1).
+    At the end it is lambda r itself. alpha of the paper is 1 / lambda. With M to infinity it samples
+    p(x_s | x_t) exp(v(x_s)) at each step. Source: Li et al., "Derivative-Free Guidance in Continuous and Discrete
+    Diffusion Models with Soft Value-Based Decoding", arXiv 2408.08252.
+
+    Args:
+        children: M, at least 1.
+        select: "draw" is the paper's algorithm; "best", the child of the highest value, is what the authors run.
+        value: MC: a learned value, such as `modules.value.ValueModule`. The calls that its training took are not
+            counted here.
+
+    Raises:
+        ValueError: if a setting is out of range or unknown.
+    """
+
+    def __init__(self, children: int = 20, select: Literal["draw", "best"] = "draw", value: Value | None = None):
+        if children < 1 or select not in ("draw", "best"):
+            raise ValueError(f"SVDD takes at least 1 child and select 'draw' or 'best', got {children} and {select!r}")
+        self.children, self.select, self.value = children, select, value
+
+    def within(self, calls: int, steps: int) -> Self:
+        """M = (calls - 1) // (steps - 1); with a learned value, or one step, any M costs one call a step."""
+        check_budget("SVDD", calls, steps, "one child")
+        other = copy(self)
+        if self.value is None and steps > 1:
+            other.children = (calls - 1) // (steps - 1)
+        return other
+
+    def draw(self, task: Task, count: int) -> Tensor:
+        children, parents = task.generators(count * self.children), task.generators(count, "parents")
+        x, last = task.start(parents), len(task.steps) - 1
+        check_random("SVDD", task, x)
+        x0_hat = task.predict(x, task.steps[0][0])
+        for i, (t, s) in enumerate(task.steps):
+            repeated, parent = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
+            x = task.solver.transition(repeated, parent, t, s).sample(children)
+            if i == last:
+                x = x[self.chosen(task.value(x), parents)]
+            elif self.value is None:
+                x0_hat = task.predict(x, s)
+                rows = self.chosen(task.value(task.solver.estimate(x0_hat, x, s)), parents)
+                x, x0_hat = x[rows], x0_hat[rows]
+            else:
+                times = torch.full((len(x),), s, dtype=torch.float64, device=x.device)
+                x = x[self.chosen(self.value(x, times).double(), parents)]
+                x0_hat = task.predict(x, s)
+        return x
+
+    def chosen(self, values: Tensor, parents: Generators) -> Tensor:
+        """Rows (count,) of the chosen children, from the values (count * M,) of all."""
+        values = values.view(-1, self.children)
+        picks = values.argmax(1) if self.select == "best" else pick(values, parents.rand(1))
+        return torch.arange(len(values), device=values.device) * self.children + picks
