@@ -59,7 +59,9 @@ class DAS(ParticleSampler):
         if not self.gradients:
             return model
         if not isinstance(model, Normal):
-            raise ValueError(f"DAS moves the mean of Normal steps, got {type(model).__name__}: use derivative_free=True")
+            raise ValueError(
+                f"DAS moves the mean of Normal steps, got {type(model).__name__}: use derivative_free=True"
+            )
         weight = self.tempering(i + 1, len(task.steps)) * model.std**2
         return Normal(model.mean + weight * self.gradient, model.std)
 

@@ -28,7 +28,8 @@ def reward_slope(task: Task, x_t: Tensor, t: float) -> Slope:
             "such as BestOfN, SMC or DAS(derivative_free=True)"
         )
     task.meter.backward += len(x_t)
-    return Slope(*(torch.cat(parts) for parts in zip(*(_slope(task, x, t) for x in x_t.split(task.batch_size)))))
+    parts = [_slope(task, rows, t) for rows in x_t.split(task.batch_size)]
+    return Slope(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _slope(task: Task, x_t: Tensor, t: float) -> Slope:
