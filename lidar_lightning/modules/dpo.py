@@ -46,7 +46,7 @@ class DPOModule(TuningModule):
         export: str | None = None,
     ):
         if beta <= 0 or draws < 1:
-            raise ValueError(f"DPO needs beta > 0 and draws >= 1, got {beta} and {draws}")
+            raise ValueError(f"DPOModule needs beta > 0 and draws >= 1, got {beta} and {draws}")
         super().__init__(backbone, lora, lr, warmup, export)
         self.beta, self.draws = beta, draws
         # Out of the module list, so that it is neither trained nor saved.

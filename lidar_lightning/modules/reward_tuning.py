@@ -84,8 +84,9 @@ class RewardTuningModule(TuningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         prompts = batch["prompt"]
         samples = self.samples(prompts, stream_seed(self.global_step, f"{self.method} {self.global_rank}", batch_idx))
-        value = utility(self.reward, score(self.reward, self.backbone.decode(samples), prompts))
+        scores = score(self.reward, self.backbone.decode(samples), prompts)
+        value = utility(self.reward, scores)
         loss = (-value if self.margin is None else (self.margin - value).clamp_min(0)).mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(prompts))
-        self.log("train/reward", utility(self.reward, value).mean(), prog_bar=True, batch_size=len(prompts))
+        self.log("train/reward", scores.mean(), prog_bar=True, batch_size=len(prompts))
         return loss

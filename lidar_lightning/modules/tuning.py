@@ -39,7 +39,7 @@ class TuningModule(L.LightningModule):
         if OWN in adapter_names(backbone):
             raise ValueError("the backbone already holds trained adapters: start from the weights they were trained on")
         if lr <= 0:
-            raise ValueError(f"the learning rate must be above 0, got {lr}")
+            raise ValueError(f"{type(self).__name__} needs lr > 0, got {lr}")
         self.backbone, self.lora, self.lr, self.warmup, self.export = backbone, lora, lr, warmup, export
         self.base = backbone.origin()
         if lora is not None:

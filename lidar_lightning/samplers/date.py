@@ -12,12 +12,12 @@ Condition = dict[str, Tensor]
 
 
 class DATE(Sampler):
-    """c <- c + rho g / |g|, g = grad_c [lambda r(x0_hat(x_t, c)) - anchor mean((c - c_0)^2)]; each sample has its own c.
+    """c <- c + rho g / |g| with g = grad_c [lambda r(x0_hat(x_t, c)) - anchor mean((c - c_0)^2)].
 
-    Updates are made before each `every`-th step, and stay for the steps that follow. Of a condition, the floating
-    tensors of the conditional half are c, as one vector; those of classifier-free guidance ("negative_...") and the
-    sizes that SDXL is told ("time_ids") stay. Source: Na et al., "Diffusion Adaptive Text Embedding", with the defaults
-    of its README.
+    Each sample has its own c. Updates are made before each `every`-th step, and stay for the steps that follow. Of a
+    condition, the floating tensors of the conditional half are c, as one vector; those of classifier-free guidance
+    ("negative_...") and the sizes that SDXL is told ("time_ids") stay. Source: "Diffusion Adaptive Text Embedding",
+    with the defaults of its README.
 
     Args:
         rho: length of an update, above 0.
