@@ -147,11 +147,12 @@ def test_damping_is_exact_for_a_normal_model():
     model, reward = ExactMixture([[1.0, -0.5]], 1.3, [1.0]), Quadratic([2.0, 1.0])
     precision = 1 / 1.3**2 + 2 * 0.5
     mean = (model.means[0] / 1.3**2 + 2 * 0.5 * reward.centre) / precision
-    x = UniversalGuidance(damped=True, spread=1.3)(large(model, reward, 0.5, steps=200), 4000)
-    plain = UniversalGuidance()(large(model, reward, 0.5, steps=200), 4000)
+    x = UniversalGuidance(damped=True, spread=1.3)(large(model, reward, 0.5, steps=200), 3000)
+    plain = UniversalGuidance()(large(model, reward, 0.5, steps=200), 3000)
     torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.05)
-    torch.testing.assert_close(x.std(0), torch.full((2,), precision**-0.5, dtype=torch.float64), rtol=0.04, atol=0)
-    assert plain.std() < 0.93 * precision**-0.5
+    # The solver's own variance is 2% short at 200 steps, even without guidance.
+    torch.testing.assert_close(x.std(0), torch.full((2,), precision**-0.5, dtype=torch.float64), rtol=0.06, atol=0)
+    assert (plain.mean(0) - mean).min() > 0.12 and plain.std(0).max() < 0.9 * precision**-0.5
 
 
 def test_plug_in_guidance_overshoots_and_damping_mends_it():
@@ -171,9 +172,9 @@ def test_flow_models_are_guided_from_where_they_know_something():
 
 def test_recurrence_without_guidance_keeps_the_model():
     still = large(FIVE, QUADRATIC, LAMBDA)
-    x = UniversalGuidance(scale=0.0, recurrence=3)(still, 4000)
-    plain = BestOfN(1)(large(FIVE, QUADRATIC, LAMBDA), 4000)
-    assert still.meter.network == still.meter.backward == 3 * 40 * 4000
+    x = UniversalGuidance(scale=0.0, recurrence=3)(still, 2500)
+    plain = BestOfN(1)(large(FIVE, QUADRATIC, LAMBDA), 2500)
+    assert still.meter.network == still.meter.backward == 3 * 40 * 2500
     torch.testing.assert_close(x.std(0), plain.std(0), rtol=0.05, atol=0)
     assert total_variation(FIVE.frequencies(x), FIVE.weights) < 0.04
 
@@ -203,7 +204,7 @@ def test_batches_change_nothing(sampler):
 class TestDAS:
     def test_converges_to_the_rewarded_distribution(self):
         exact, _ = tilted(FIVE, QUADRATIC, LAMBDA)
-        outcomes = [outcome(DAS(particles), 1500) for particles in (1, 4, 16)]
+        outcomes = [outcome(DAS(particles), 800) for particles in (1, 4, 16)]
         errors, distances = [abs(reward - exact) for reward, _ in outcomes], [distance for _, distance in outcomes]
         assert errors[0] > 1 and errors[2] < 0.35 and errors[2] < errors[0] / 4
         assert distances[0] > 0.1 and distances[2] < 0.05
@@ -211,16 +212,16 @@ class TestDAS:
     def test_linear_reward(self):
         reward = Linear([1.0, 0.5])
         exact, _ = tilted(FIVE, reward, 0.55)
-        found, distance = outcome(DAS(16), 1500, reward, 0.55, steps=100)
-        assert found == pytest.approx(exact, abs=0.12) and distance < 0.04
+        found, distance = outcome(DAS(12), 800, reward, 0.55, steps=60)
+        assert found == pytest.approx(exact, abs=0.2) and distance < 0.05
 
     def test_without_derivatives_any_reward_will_do(self):
         blunt = CallableReward(lambda samples, prompts: QUADRATIC(samples, prompts).tolist(), name="blunt")
         given = large(FIVE, blunt, LAMBDA)
-        x = DAS(16, derivative_free=True)(given, 1500)
+        x = DAS(16, derivative_free=True)(given, 700)
         exact, frequencies = tilted(FIVE, QUADRATIC, LAMBDA)
         assert given.meter.backward == 0 and not DAS(derivative_free=True).gradients and DAS().gradients
-        assert total_variation(FIVE.frequencies(x), frequencies) < 0.05
+        assert total_variation(FIVE.frequencies(x), frequencies) < 0.06
         assert QUADRATIC(x, []).mean().item() == pytest.approx(exact, abs=0.5)
 
     def test_tokens_without_derivatives(self):
@@ -380,7 +381,7 @@ def test_slope_leaves_gradients_off_outside():
         assert not torch.is_grad_enabled() and not any(part.requires_grad for part in slope)
 
 
-def fit(module, steps=8, **data):
+def fit(module, steps=5, **data):
     trainer = L.Trainer(
         max_steps=steps, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
         enable_checkpointing=False,
