@@ -19,8 +19,18 @@ from lidar_lightning.samplers.gradient import damping, reward_slope
 from lidar_lightning.samplers.universal import UniversalGuidance
 from lidar_lightning.solvers import GaussianAncestral
 from tests.exact import (
-    DIFFUSION, FIVE, FIVE_FLOW, TABLE, TOKENS, ExactMixture, Linear, Quadratic, task, tilted, total_variation
-)  # fmt: skip
+    DIFFUSION,
+    FIVE,
+    FIVE_FLOW,
+    TABLE,
+    TOKENS,
+    ExactMixture,
+    Linear,
+    Quadratic,
+    task,
+    tilted,
+    total_variation,
+)
 from tests.pipelines import build
 
 QUADRATIC, LAMBDA = Quadratic(FIVE.means[0]), 0.2
@@ -373,6 +383,16 @@ def test_gradients_pass_a_float16_vae_that_decodes_in_float32():
     given = latents.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(decode(vae, given).sum(), given)
     assert gradient.isfinite().all() and gradient.any()
+
+
+def test_an_offloaded_vae_stays_where_a_gradient_has_to_pass_it(monkeypatch):
+    model, moves = backbone(offload=True), []
+    monkeypatch.setattr(model.pipe.vae, "to", lambda device: moves.append(str(device)))
+    latents = torch.randn(1, *model.latent_shape)
+    model.decode(latents)
+    assert len(moves) == 2
+    model.decode(latents.requires_grad_())
+    assert len(moves) == 3
 
 
 def test_slope_leaves_gradients_off_outside():

@@ -16,8 +16,8 @@ class DATE(Sampler):
 
     Each sample has its own c. Updates are made before each `every`-th step, and stay for the steps that follow. Of a
     condition, the floating tensors of the conditional half are c, as one vector; those of classifier-free guidance
-    ("negative_...") and the sizes that SDXL is told ("time_ids") stay. Source: "Diffusion Adaptive Text Embedding",
-    with the defaults of its README.
+    ("negative_...") and the sizes that SDXL is told ("time_ids") stay. Source: Na et al., arXiv 2510.23974, with the
+    defaults of its README.
 
     Args:
         rho: length of an update, above 0.
