@@ -53,7 +53,10 @@ class PromptBatches(Dataset):
 
 
 class PromptDataModule(L.LightningDataModule):
-    """Samples to be drawn by `trainer.predict`. Batches do not change what is drawn, only how many at a time.
+    """Samples to be drawn by `trainer.predict`, or prompts to be learnt from by `trainer.fit`.
+
+    Batches of `predict` do not change what is drawn, only how many at a time. An epoch of `fit` gives each prompt
+    `samples` times, in random order, in batches {"prompt": list}.
 
     Args:
         prompts: prompts, or the path of a file of them (see `read_prompts`). An unconditional model takes any label.
@@ -75,6 +78,15 @@ class PromptDataModule(L.LightningDataModule):
         if samples < 1 or batch_size < 1:
             raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
         self.prompts, self.dataset = list(prompts), PromptBatches(prompts, samples, batch_size)
+        self.each, self.batch_size = [prompt for prompt in prompts for _ in range(samples)], batch_size
 
     def predict_dataloader(self) -> DataLoader:
         return DataLoader(self.dataset, batch_size=1, collate_fn=lambda items: items[0])
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(
+            self.each,  # type: ignore[arg-type]
+            self.batch_size,
+            shuffle=True,
+            collate_fn=lambda prompts: {"prompt": prompts},
+        )

@@ -117,7 +117,7 @@ def describe(lora: LoRA | None, base: str) -> dict[str, Any]:
 
 
 def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], base: str) -> None:
-    """Makes the backbone able to load a checkpoint of `DPOModule` or `PretrainModule`: adds adapters if it has some.
+    """Makes the backbone able to load a checkpoint of a fine-tuning or pre-training: adds adapters if it has some.
 
     Args:
         base: fingerprint of the backbone's own weights.
@@ -130,7 +130,7 @@ def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], bas
         if adapters["base"] != base:
             raise ValueError(
                 f"the checkpoint's adapters were trained on weights {adapters['base']}, but the backbone "
-                f"{backbone.name!r} has {base}: use the backbone of the DPO run"
+                f"{backbone.name!r} has {base}: use the backbone of the fine-tuning run"
             )
         if OWN not in adapter_names(backbone):
             add_lora(backbone, LoRA(**adapters["lora"]))

@@ -87,9 +87,10 @@ class LookaheadBank:
         missing = [r for r in rewards if self.versions.get(r.name) != current[r.name]]
         if not missing:
             return self
-        decoded = decode(self.samples)
-        prompts = [self.provenance.prompt] * len(self.samples)
-        scores = {r.name: score(r, decoded, prompts) for r in missing}
+        with torch.no_grad():
+            decoded = decode(self.samples)
+            prompts = [self.provenance.prompt] * len(self.samples)
+            scores = {r.name: score(r, decoded, prompts) for r in missing}
         return replace(self, rewards={**self.rewards, **scores}, versions={**self.versions, **current})
 
     def save(self, path: Path) -> None:

@@ -134,7 +134,7 @@ def test_adapters_of_other_weights_are_refused(tmp_path, bank, carbon_reward):
 
 @pytest.mark.parametrize("setting", [{"beta": 0.0}, {"draws": 0}, {"lr": -1.0}])
 def test_bad_settings_are_refused(setting):
-    with pytest.raises(ValueError, match="DPO needs"):
+    with pytest.raises(ValueError, match="DPOModule needs"):
         DPOModule(tiny(), **setting)
     with pytest.raises(ValueError, match="rank >= 1"):
         LoRA(rank=0)

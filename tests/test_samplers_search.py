@@ -334,7 +334,7 @@ def test_the_meter_counts_each_sample(sampler, network, rewards):
 @pytest.mark.parametrize("calls", [36, 61, 100])
 def test_a_budget_is_kept(sampler, calls):
     given = tokens_task(meter=Meter(budget=calls * 4))
-    sampler.within(calls, 6)(given, 4)
+    sampler.within(calls, 6, 4)(given, 4)
     assert calls / 2 < given.meter.network / 4 <= calls
     given.meter.budget = given.meter.network
     with pytest.raises(BudgetSpentError):
@@ -346,7 +346,7 @@ def test_a_budget_is_kept(sampler, calls):
 )
 def test_budgets_too_small_for_one_step_are_refused(sampler):
     with pytest.raises(ValueError, match="needs at least .* network calls per sample .* got a budget of 5: raise"):
-        sampler.within(5, 6)
+        sampler.within(5, 6, 4)
 
 
 def test_samples_do_not_depend_on_how_many_are_drawn():

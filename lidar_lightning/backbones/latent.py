@@ -165,15 +165,15 @@ class LatentBackbone(Backbone):
         return self
 
     @contextmanager
-    def placed(self, *modules: nn.Module | None) -> Iterator[None]:
-        """Has helper modules on the device of the network, and puts them back if they are offloaded."""
+    def placed(self, *modules: nn.Module | None, stay: bool = False) -> Iterator[None]:
+        """Has helper modules on the device of the network, and puts offloaded ones back unless they are to stay."""
         used = [module for module in modules if module is not None]
         for module in used:
             module.to(self.device)
         try:
             yield
         finally:
-            for module in used if self.offload else []:
+            for module in used if self.offload and not stay else []:
                 module.to("cpu")
 
     @contextmanager
@@ -268,8 +268,11 @@ class LatentBackbone(Backbone):
         return self._predict(x_t, t, condition, self.guided)
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) float32 in [0, 1], on the device of the latents."""
-        with self.placed(self.pipe.vae):
+        """Pixels (B, 3, H, W) float32 in [0, 1], on the device of the latents.
+
+        A VAE that a gradient has to pass stays there until the next pictures without one.
+        """
+        with self.placed(self.pipe.vae, stay=torch.is_grad_enabled() and x0.requires_grad):
             return decode(self.pipe.vae, self.unpack(x0))
 
     def encode_samples(self, samples: Tensor) -> Tensor:

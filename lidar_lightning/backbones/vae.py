@@ -21,11 +21,10 @@ def offset(vae: Any) -> float:
     return getattr(vae.config, "shift_factor", None) or 0.0
 
 
-@torch.no_grad()
 def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Diffusion latents (B, C, h, w) to pixels (B, 3, H, W) float32 in [0, 1].
+    """Diffusion latents (B, C, h, w) to pixels (B, 3, H, W) float32 in [0, 1]; gradients flow where they are on.
 
-    A float16 VAE that overflows (`force_upcast`) decodes in float32.
+    A float16 VAE that overflows (`force_upcast`) decodes in float32, and stays so if a gradient has to pass it.
     """
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
     if upcast:
@@ -37,7 +36,7 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
             len(latents),
         )
     finally:
-        if upcast:
+        if upcast and not (torch.is_grad_enabled() and latents.requires_grad):
             vae.half()
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 

@@ -3,29 +3,19 @@
 from contextlib import nullcontext
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lidar_lightning.adapters import (
-    OWN,
-    LoRA,
-    adapter_names,
-    adapters_off,
-    add_lora,
-    describe,
-    prepare_for_checkpoint,
-    trained_state,
-)
+from lidar_lightning.adapters import LoRA, adapters_off
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.losses.dpo import DPOTerms, dpo_loss
+from lidar_lightning.modules.tuning import TuningModule
 from lidar_lightning.seeding import stream_seed
 
 MIN_TIME = 1e-3
 
 
-class DPOModule(L.LightningModule):
+class DPOModule(TuningModule):
     """Raises the likelihood of the chosen over the rejected sample of each pair, against the starting weights.
 
     Errors are averaged over `draws` of time and noise per pair, shared by both samples and by policy and reference;
@@ -55,22 +45,12 @@ class DPOModule(L.LightningModule):
         warmup: int = 20,
         export: str | None = None,
     ):
-        super().__init__()
-        if export and (lora is None or backbone.modality != "image"):
-            raise ValueError(f"only LoRA of image models is exported, got lora={lora} on {type(backbone).__name__}")
-        if OWN in adapter_names(backbone):
-            raise ValueError("the backbone already holds trained adapters: start from the weights they were trained on")
-        if beta <= 0 or draws < 1 or lr <= 0:
-            raise ValueError(f"DPO needs beta > 0, lr > 0 and draws >= 1, got {beta}, {lr} and {draws}")
-        self.backbone, self.beta, self.lora, self.lr = backbone, beta, lora, lr
-        self.draws, self.warmup, self.export = draws, warmup, export
-        self.base = backbone.origin()
+        if beta <= 0 or draws < 1:
+            raise ValueError(f"DPOModule needs beta > 0 and draws >= 1, got {beta} and {draws}")
+        super().__init__(backbone, lora, lr, warmup, export)
+        self.beta, self.draws = beta, draws
         # Out of the module list, so that it is neither trained nor saved.
-        self._reference: list[Backbone] = []
-        if lora is None:
-            self._reference.append(backbone.frozen_copy())
-        else:
-            add_lora(backbone, lora)
+        self._reference = [backbone.frozen_copy()] if lora is None else []
 
     def errors(
         self,
@@ -135,22 +115,3 @@ class DPOModule(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._step(batch, "val", batch_idx)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (self.warmup + 1), total_iters=self.warmup)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_train_end(self) -> None:
-        if self.export and self.trainer.is_global_zero:
-            self.backbone.export_lora(self.export)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Otherwise LightningCLI would put this class in the place of the predicting one.
-        checkpoint.pop("hyper_parameters", None)
-        checkpoint["state_dict"] = trained_state(self)
-        checkpoint["adapters"] = describe(self.lora, self.base)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        prepare_for_checkpoint(self.backbone, checkpoint, self.base)
-        self.strict_loading = not checkpoint.get("adapters", {}).get("lora")

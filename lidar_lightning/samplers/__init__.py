@@ -5,16 +5,24 @@ from typing import TYPE_CHECKING
 from lidar_lightning.lazy import lazy_attributes
 
 HOMES = {
+    "BackwardRollout": "rollout",
     "BestOfN": "best_of_n",
     "BudgetSpentError": "meter",
+    "DAS": "das",
+    "DATE": "date",
+    "DCBG": "dcbg",
+    "DPS": "dps",
     "LiDAR": "lidar",
     "LiDARSMC": "lidar_smc",
     "Meter": "meter",
     "ParticleSampler": "smc",
+    "RBF": "rbf",
     "SMC": "smc",
+    "SVDD": "svdd",
     "Sampled": "loop",
     "Sampler": "base",
     "Task": "base",
+    "UniversalGuidance": "universal",
     "sample": "loop",
 }
 """Name to file. A sampler is one file and one entry here."""
@@ -22,25 +30,41 @@ HOMES = {
 if TYPE_CHECKING:
     from lidar_lightning.samplers.base import Sampler, Task
     from lidar_lightning.samplers.best_of_n import BestOfN
+    from lidar_lightning.samplers.das import DAS
+    from lidar_lightning.samplers.date import DATE
+    from lidar_lightning.samplers.dcbg import DCBG
+    from lidar_lightning.samplers.dps import DPS
     from lidar_lightning.samplers.lidar import LiDAR
     from lidar_lightning.samplers.lidar_smc import LiDARSMC
     from lidar_lightning.samplers.loop import Sampled, sample
     from lidar_lightning.samplers.meter import BudgetSpentError, Meter
+    from lidar_lightning.samplers.rbf import RBF
+    from lidar_lightning.samplers.rollout import BackwardRollout
     from lidar_lightning.samplers.smc import SMC, ParticleSampler
+    from lidar_lightning.samplers.svdd import SVDD
+    from lidar_lightning.samplers.universal import UniversalGuidance
 else:
     # The banks draw with the loop, and samplers use banks: nothing may be imported before it is asked for.
     __getattr__ = lazy_attributes(__name__, {name: f"{__name__}.{home}" for name, home in HOMES.items()})
 
 __all__ = [
-    "SMC",
+    "BackwardRollout",
     "BestOfN",
     "BudgetSpentError",
+    "DAS",
+    "DATE",
+    "DCBG",
+    "DPS",
     "LiDAR",
     "LiDARSMC",
     "Meter",
     "ParticleSampler",
+    "RBF",
+    "SMC",
+    "SVDD",
     "Sampled",
     "Sampler",
     "Task",
+    "UniversalGuidance",
     "sample",
 ]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -103,7 +103,7 @@ class Sampler(ABC):
     A subclass is one file: it says what it does in `draw`, and in `within` how a budget sets its free number.
     """
 
-    gradients: ClassVar[bool] = False
+    gradients: bool = False
     """Whether it differentiates the reward and the network."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class Sampler(ABC):
                 f"{type(self).__name__} differentiates the reward, and {task.reward.name!r} is not differentiable: "
                 "use a sampler without gradients, such as BestOfN, SMC, SVDD or LiDAR"
             )
-        with task.meter.running(), torch.set_grad_enabled(self.gradients):
+        with task.meter.running(), torch.no_grad():
             return self.draw(task, count).detach()
 
 

@@ -31,7 +31,7 @@ class DCBG(Sampler):
             raise ValueError(f"gamma is at least 0, got {gamma}")
         self.gamma, self.calls = gamma, calls
 
-    def within(self, calls: int, steps: int) -> Self:
+    def within(self, calls: int, steps: int, count: int) -> Self:
         """This method with these calls, which are compared with its cost when it knows L and V."""
         check_budget("D-CBG", calls, steps + 1, "the steps, and the neighbours of one sequence")
         other = copy(self)

@@ -42,13 +42,13 @@ class RBF(Sampler):
             raise ValueError(f"RBF needs at least 1 start, got {starts}")
         self.calls, self.starts = calls, starts
 
-    def within(self, calls: int, steps: int) -> Self:
+    def within(self, calls: int, steps: int, count: int) -> Self:
         check_budget("RBF", calls, self.starts + steps, f"{self.starts} starts and a child per step")
         return type(self)(calls, self.starts)
 
     def draw(self, task: Task, count: int) -> Tensor:
         steps, generators = task.steps, task.generators(count)
-        self.within(self.calls, len(steps))
+        self.within(self.calls, len(steps), count)
         kept = self.begin(task, count)
         best, quota = kept.value, (self.calls - self.starts) // len(steps)
         left = torch.full((count,), self.calls - self.starts, device=best.device)

@@ -45,7 +45,7 @@ class BackwardRollout(ParticleSampler):
         """Network calls per particle: a step itself, and where it weighs, all steps after it of each continuation."""
         return steps + self.rollouts * sum(steps - 1 - i for i in range(0, steps, self.every))
 
-    def within(self, calls: int, steps: int) -> Self:
+    def within(self, calls: int, steps: int, count: int) -> Self:
         check_budget("backward rollout", calls, self.cost(steps), f"one particle, {self.rollouts} continuations")
         other = copy(self)
         other.particles = calls // self.cost(steps)

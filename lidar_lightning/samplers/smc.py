@@ -53,6 +53,10 @@ class ParticleSampler(Sampler):
     def prepare(self, task: Task, count: int) -> None:
         """Called once before the particles start."""
 
+    def predict(self, task: Task, x_t: Tensor, t: float) -> Tensor:
+        """x0_hat (B, *S) of the particles."""
+        return task.predict(x_t, t)
+
     @abstractmethod
     def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
         """log psi(x_t) (B,) float64 before step i; None keeps the last one, so that no weight changes."""
@@ -68,7 +72,7 @@ class ParticleSampler(Sampler):
         log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         promised = torch.zeros_like(log_weights)
         for i, (t, s) in enumerate(task.steps):
-            x0_hat = task.predict(x, t)
+            x0_hat = self.predict(task, x, t)
             twist = self.twist(task, x, x0_hat, i)
             if twist is not None:
                 log_weights, promised = log_weights + twist - promised, twist

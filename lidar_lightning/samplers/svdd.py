@@ -39,7 +39,7 @@ class SVDD(Sampler):
             raise ValueError(f"SVDD takes at least 1 child and select 'draw' or 'best', got {children} and {select!r}")
         self.children, self.select, self.value = children, select, value
 
-    def within(self, calls: int, steps: int) -> Self:
+    def within(self, calls: int, steps: int, count: int) -> Self:
         """M = (calls - 1) // (steps - 1); with a learned value, or one step, any M costs one call a step."""
         check_budget("SVDD", calls, steps, "one child")
         other = copy(self)

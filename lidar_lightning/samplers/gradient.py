@@ -1,0 +1,103 @@
+"""What samplers that differentiate the reward share: its gradient through the network, and when and how far to go."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.base import Sampler, Task
+
+
+class Slope(NamedTuple):
+    """The prediction x0_hat (B, *S), lambda r(x0_hat) (B,) float64 and its gradient with respect to x_t (B, *S)."""
+
+    x0_hat: Tensor
+    value: Tensor
+    gradient: Tensor
+
+
+def reward_slope(task: Task, x_t: Tensor, t: float) -> Slope:
+    """The gradient of lambda r(x0_hat(x_t)) through decoder and network, `task.batch_size` rows at a time; counted.
+
+    Raises:
+        ValueError: if x_t are tokens, which have no gradient.
+    """
+    if not x_t.is_floating_point():
+        raise ValueError(
+            f"{task.backbone.name!r} is a model of tokens, which have no gradient: use a sampler without gradients, "
+            "such as BestOfN, SMC or DAS(derivative_free=True)"
+        )
+    task.meter.backward += len(x_t)
+    parts = [_slope(task, rows, t) for rows in x_t.split(task.batch_size)]
+    return Slope(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _slope(task: Task, x_t: Tensor, t: float) -> Slope:
+    with torch.enable_grad():
+        x_t = x_t.detach().requires_grad_()
+        x0_hat = task.predict(x_t, t)
+        value = task.value(task.solver.estimate(x0_hat, x_t, t))
+        (gradient,) = torch.autograd.grad(value.sum(), x_t)
+    return Slope(x0_hat.detach(), value.detach(), gradient)
+
+
+def coefficients(task: Task, *times: float) -> list[tuple[float, float]]:
+    """(alpha, sigma) at each time."""
+    alpha, sigma = task.backbone.schedule(torch.tensor(times, dtype=torch.float64))
+    return list(zip(alpha.tolist(), sigma.tolist(), strict=True))
+
+
+def damping(temperature: float, alpha: float, sigma: float, spread: float, curvature: float = 2.0) -> float:
+    """1 / (1 + c lambda v), v = spread^2 sigma^2 / (spread^2 alpha^2 + sigma^2): in (0, 1], 1 where sigma is 0.
+
+    For data N(m, spread^2 I), v is the variance of x0 given x_t, and for r = -(c / 2) |x - centre|^2 this factor makes
+    the gradient of lambda r(x0_hat(x_t)) that of log E[exp(lambda r(x0)) | x_t], which is what exact guidance takes.
+    With c = 2 it is the reward damping schedule of Dandapanthula and Boffi, "Are we really tilting?", arXiv 2606.02884,
+    who treat the spread as a setting where data or reward are others. It does not choose between modes.
+    """
+    variance = (spread * sigma) ** 2 / ((spread * alpha) ** 2 + sigma**2)
+    return 1 / (1 + curvature * temperature * variance)
+
+
+class GradientSampler(Sampler):
+    """A sampler that follows the gradient of the reward with respect to x_t while stop < t <= start.
+
+    Args:
+        scale: strength of the guidance, at least 0.
+        start, stop: times between which to guide; t = 1 is pure noise.
+        damped: multiply the strength by `damping`, against overshooting.
+        spread: standard deviation of the data that damping assumes, above 0.
+        curvature: c >= 0 of the reward that it assumes: r falls like -(c / 2) |x - x_best|^2.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    gradients = True
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        start: float = 1.0,
+        stop: float = 0.0,
+        damped: bool = False,
+        spread: float = 1.0,
+        curvature: float = 2.0,
+    ):
+        if scale < 0 or not 0 <= stop <= start <= 1 or spread <= 0 or curvature < 0:
+            raise ValueError(
+                "scale and curvature are at least 0, spread is above 0 and 0 <= stop <= start <= 1, "
+                f"got {scale}, {curvature}, {spread}, {stop} and {start}"
+            )
+        self.scale, self.start, self.stop = scale, start, stop
+        self.damped, self.spread, self.curvature = damped, spread, curvature
+
+    def guides(self, t: float) -> bool:
+        return self.stop < t <= self.start
+
+    def strength(self, task: Task, t: float) -> float:
+        """The scale, damped if asked for."""
+        ((alpha, sigma),) = coefficients(task, t)
+        return self.scale * (
+            damping(task.temperature, alpha, sigma, self.spread, self.curvature) if self.damped else 1.0
+        )
