@@ -55,11 +55,11 @@ def draw(
 
 
 def main(
-    models: list[str] = ["shapes-sd", "shapes-flux"],  # noqa: B006
+    models: list[str] = ["shapes-sd"],  # noqa: B006
     n: int = 50,
     preset: str = "dpm-5",
     samples: int = 4,
-    steps: int = 50,
+    steps: int = 25,
     repeats: int = 5,
 ) -> None:
     """Prints the medians over the repeats."""

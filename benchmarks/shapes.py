@@ -22,7 +22,7 @@ from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
 from recipes import shapes
 from recipes.text_to_image import sample
 
-PROMPTS, SWEPT, SAMPLES, STEPS = 200, 48, 4, 50
+PROMPTS, SWEPT, SAMPLES, STEPS = 200, 48, 4, 25
 SHOWN = ["accuracy", *CATEGORIES, "reward", "diversity", "nfe", "seconds", "peak MiB"]
 
 
@@ -33,8 +33,9 @@ class Setting:
     seed: int = 0
     preset: str | None = "dpm-5"
     n: int = 50
-    ess: float | None = 0.1
-    temperature: float | None = None
+    scale: float = 12.5
+    ess: float | None = None
+    temperature: float | None = 5000.0
     stop: float = 0.2
     dpo: bool = False
     jpeg: bool = False
@@ -47,7 +48,8 @@ class Setting:
             return plain if self.drawn == SAMPLES else f"{plain}, best {SAMPLES} of {self.drawn}"
         tilt = f"ESS {self.ess:g}" if self.ess is not None else f"lambda {self.temperature:g}"
         extra = " + JPEG" * self.jpeg
-        return f"{'DPO+' * self.dpo}LiDAR {self.preset} n={self.n} {tilt} stop={self.stop:g}{extra}"
+        kind = f"{'DPO+' * self.dpo}LiDAR {self.preset} n={self.n}"
+        return f"{kind} s={self.scale:g} {tilt} stop={self.stop:g}{extra}"
 
 
 def peak_memory(reset: bool = False) -> float:
@@ -67,8 +69,8 @@ def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) ->
     sample(
         shapes.load(model, dtype), reward, held_out_prompts()[: setting.prompts], str(out),
         Lookahead(n=setting.n, preset=setting.preset) if setting.preset else None, setting.drawn, 64,
-        checkpoint if setting.dpo else None, steps=STEPS, ess=setting.ess, temperature=setting.temperature,
-        stop=setting.stop, seed=setting.seed, metrics=[ShapesVerdict()],
+        checkpoint if setting.dpo else None, steps=STEPS, scale=setting.scale, ess=setting.ess,
+        temperature=setting.temperature, stop=setting.stop, seed=setting.seed, metrics=[ShapesVerdict()],
     )  # fmt: skip
     (out / "peak.json").write_text(json.dumps(peak_memory()))
 
@@ -103,12 +105,13 @@ def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
         equal = round(SAMPLES + lidar.n * 5 / STEPS)
         main += [plain, replace(plain, drawn=equal), replace(plain, dpo=True), lidar, replace(lidar, dpo=True)]
     base = Setting(seeds[0], prompts=SWEPT)
-    tilts = [replace(base, ess=ess) for ess in (0.02, 0.05, 0.1, 0.3)]
+    tilts = [replace(base, ess=ess, temperature=None) for ess in (0.05, 0.1, 0.3)]
+    tilts += [replace(base, scale=scale) for scale in (1.0, 4.0, 12.5)]
     return {
         "main": main,
         "n": [replace(base, n=n) for n in (3, 9, 50, 100)],
         "lookahead steps": [replace(base, preset=preset) for preset in ("dpm-3", "dpm-5", "dpm-8")],
-        "tilt": [*tilts, replace(base, ess=None, temperature=5000.0)],
+        "tilt": tilts,
         "stop": [replace(base, stop=stop) for stop in (0.0, 0.2, 0.5)],
         "rewards": [base, replace(base, jpeg=True), replace(base, preset=None)],
     }

@@ -44,9 +44,9 @@ def pictures(
     model: str = shapes.MODEL,
     prompts: int = 24,
     n: int = 50,
-    steps: int = 50,
-    banks: int = 60,
-    dpo_steps: int = 60,
+    steps: int = 25,
+    banks: int = 80,
+    dpo_steps: int = 100,
     reward: str = "shapes-reward",
     seed: int = 0,
 ) -> str:

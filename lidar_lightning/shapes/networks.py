@@ -193,12 +193,15 @@ def save_half(pipe: Any, folder: str | Path) -> None:
     """Writes a pipeline in half precision, for `from_pretrained`; the pipeline itself stays as it is.
 
     Loaded without a dtype, diffusers' parts come in float32 and those of transformers in the dtype of their
-    configuration, so that this is made to say float32 too.
+    configuration, so that this is made to say float32 too. Where a part was loaded from is left out.
     """
     half = copy.deepcopy(pipe)
     for part in half.components.values():
         if isinstance(part, nn.Module):
             part.half()
     half.save_pretrained(folder)
-    for path in Path(folder).glob("text_encoder*/config.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "dtype": "float32"}, indent=2) + "\n")
+    for path in Path(folder).glob("*/config.json"):
+        config = {key: value for key, value in json.loads(path.read_text()).items() if key != "_name_or_path"}
+        if path.parent.name.startswith("text_encoder"):
+            config["dtype"] = "float32"
+        path.write_text(json.dumps(config, indent=2) + "\n")
