@@ -3,10 +3,25 @@ from pathlib import Path
 import lightning as L
 import pytest
 
-from lidar_lightning.cli import LidarCLI
+from lidar_lightning.cli import LidarCLI, main
+from lidar_lightning.compare import Comparison
 from tests.pipelines import build
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+CONFIGS = sorted(path for path in (Path(__file__).parent.parent / "configs").rglob("*.yaml") if path.stem != "compare")
+
+
+@pytest.mark.parametrize("task", ["qm9", "shapes"])
+def test_comparison_builds_its_samplers_for_every_budget(task, monkeypatch):
+    built = []
+
+    def noted(comparison: Comparison, processes: int = 1) -> str:
+        built.append(comparison)
+        return ""
+
+    monkeypatch.setattr("lidar_lightning.compare.compare", noted)
+    assert main(["compare", "--config", str(CONFIGS[0].parents[1] / task / "compare.yaml")]) == 0
+    rows = {cell.row for cell in built[0].cells}
+    assert "vanilla" in rows and len(rows) == 1 + 3 * len({row.split(" @")[0] for row in rows} - {"vanilla"})
 
 
 def test_there_are_configs():

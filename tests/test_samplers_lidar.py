@@ -48,10 +48,10 @@ def test_particles_make_it_exact(model, reward):
 
 def test_particles_make_it_exact_on_tokens():
     errors = []
-    for particles in (1, 32):
-        drawn = LiDARSMC(Lookahead(60, 30), particles)(task(TOKENS, TABLE, steps=60), 3000)
+    for particles in (1, 16):
+        drawn = LiDARSMC(Lookahead(40, 30), particles)(task(TOKENS, TABLE, steps=40), 1500)
         errors.append(total_variation(TOKENS.law(drawn), TOKENS_TILTED))
-    noise = 0.5 * math.sqrt(2 / math.pi) * sum(math.sqrt(p * (1 - p) / 3000) for p in TOKENS_TILTED)
+    noise = 0.5 * math.sqrt(2 / math.pi) * sum(math.sqrt(p * (1 - p) / 1500) for p in TOKENS_TILTED)
     assert errors[1] < 0.05 + noise < errors[0]
 
 
@@ -96,7 +96,9 @@ def test_budgets_are_kept():
         problem = task(FIVE, REWARD, LAMBDA, steps=10)
         sampler.within(40, 10, 4)(problem, 4)
         assert 35 * 4 <= problem.meter.network <= 40 * 4
-        with pytest.raises(ValueError, match="needs at least 1[1-9] network calls per sample .* got a budget of 10"):
+        with pytest.raises(
+            ValueError, match="needs at least .* calls per sample .* got a budget of 10"
+        ):
             sampler.within(10, 10, 4)
     with pytest.raises(ValueError, match="rounds and joining must be at least 1, got 0"):
         LiDAR(Lookahead(5, 8), rounds=0)
