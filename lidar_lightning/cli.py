@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> None:
 
         from lidar_lightning.compare import compare
 
-        print(auto_cli(compare, args=list(arguments[1:])))
+        print(auto_cli(compare, args=list(arguments[1:]), as_positional=False))
     elif command in LidarCLI.subcommands():
         LidarCLI(
             L.LightningModule,

@@ -249,18 +249,19 @@ def describe(value: Any) -> Any:
     return {"class": type(value).__name__, **{key: describe(item) for key, item in public.items()}}
 
 
-def compare(comparison: Comparison, processes: int = 1) -> str:
+def compare(processes: int = 1, **settings: Any) -> str:
     """Draws and tabulates a comparison; returns the path of its report.
 
     Args:
-        comparison: what to compare.
         processes: that share the work; each but this one runs the same command again.
+        settings: of `Comparison`.
 
     Raises:
-        ValueError: if `processes` is below 1.
+        ValueError: as `Comparison`, or if `processes` is below 1.
     """
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
+    comparison = Comparison(**settings)
     command = [sys.executable, "-m", "lidar_lightning.cli", *sys.argv[1:], "--processes=1"]
     others = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(processes - 1)]
     try:
@@ -271,6 +272,3 @@ def compare(comparison: Comparison, processes: int = 1) -> str:
         for other in others:
             other.kill()
     return str(comparison.finish())
-
-
-__all__ = ["Cell", "Comparison", "compare", "describe", "interval"]

@@ -25,15 +25,13 @@ def model():
     return UDLM(len(smiles.VOCABULARY), 12, hidden_dim=16, n_blocks=1, n_heads=2, cond_dim=16, name="tiny").eval()
 
 
-def comparison(model, out, **changes):
-    settings = {"samples": 3, "steps": 4, "budgets": [8, 16], "seeds": [0, 1], "metrics": [QED()]}
-    return Comparison(
-        model, RingCount(), **{"samplers": SAMPLERS, "prompts": "m", "out": str(out), **settings, **changes}
-    )
+def settings(model, out, **changes):
+    given = {"samplers": SAMPLERS, "prompts": "m", "samples": 3, "steps": 4, "budgets": [8, 16], "seeds": [0, 1]}
+    return {"backbone": model, "reward": RingCount(), "out": str(out), "metrics": [QED()], **given, **changes}
 
 
 def test_every_row_keeps_its_budget(model, tmp_path):
-    report = compare(comparison(model, tmp_path))
+    report = compare(**settings(model, tmp_path))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary["methods"]) == ["vanilla"] + [f"{name} @ {b}" for b in (8, 16) for name in SAMPLERS]
     assert summary["methods"]["vanilla"]["nfe"] == 4
@@ -49,7 +47,7 @@ def test_every_row_keeps_its_budget(model, tmp_path):
 
 
 def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
-    left = comparison(model, tmp_path)
+    left = Comparison(**settings(model, tmp_path))
     plain, drawn = Comparison.draw, []
 
     def stopped(self, cell, prompt):
@@ -64,28 +62,27 @@ def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
     monkeypatch.undo()
     again = []
     monkeypatch.setattr(Comparison, "draw", lambda self, cell, prompt: again.append(cell) or plain(self, cell, prompt))
-    compare(comparison(model, tmp_path))
+    compare(**settings(model, tmp_path))
     assert len(again) == len(left.cells) - 3 and not set(drawn) & set(again)
-    compare(comparison(model, tmp_path / "whole"))
+    compare(**settings(model, tmp_path / "whole"))
     rows = [json.loads((tmp_path / at / "summary.json").read_text())["methods"] for at in (".", "whole")]
     assert all(rows[0][row]["reward"] == rows[1][row]["reward"] for row in rows[0])
     with pytest.raises(ValueError, match="holds a run of other settings .*temperature"):
-        compare(comparison(model, tmp_path, temperature=2.0))
+        compare(**settings(model, tmp_path, temperature=2.0))
 
 
 CONFIG = """
-comparison:
-  backbone: {{class_path: lidar_lightning.UDLM.from_pretrained, init_args: {{pretrained_model_name_or_path: {model}}}}}
-  reward: {{class_path: lidar_lightning.rewards.RingCount}}
-  prompts: m
-  samples: 2
-  steps: 4
-  budgets: [8]
-  seeds: [0, 1]
-  out: {out}
-  samplers:
-    best-of-n: {{class_path: lidar_lightning.samplers.BestOfN}}
-    own: {{class_path: {own}}}
+backbone: {{class_path: lidar_lightning.UDLM.from_pretrained, init_args: {{pretrained_model_name_or_path: {model}}}}}
+reward: {{class_path: lidar_lightning.rewards.RingCount}}
+prompts: m
+samples: 2
+steps: 4
+budgets: [8]
+seeds: [0, 1]
+out: {out}
+samplers:
+  best-of-n: {{class_path: lidar_lightning.samplers.BestOfN}}
+  own: {{class_path: {own}}}
 """
 
 
@@ -122,7 +119,7 @@ def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
 )
 def test_bad_input_is_named(model, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        comparison(model, tmp_path, **changes)
+        compare(**settings(model, tmp_path, **changes))
 
 
 def test_command_line_reports_bad_input(tmp_path, capsys):

@@ -14,11 +14,8 @@ CONFIGS = sorted(path for path in (Path(__file__).parent.parent / "configs").rgl
 def test_comparison_builds_its_samplers_for_every_budget(task, monkeypatch):
     built = []
 
-    def noted(comparison: Comparison, processes: int = 1) -> str:
-        built.append(comparison)
-        return ""
-
-    monkeypatch.setattr("lidar_lightning.compare.compare", noted)
+    monkeypatch.setattr(Comparison, "work", built.append)
+    monkeypatch.setattr(Comparison, "finish", lambda self: "")
     assert main(["compare", "--config", str(CONFIGS[0].parents[1] / task / "compare.yaml")]) == 0
     rows = {cell.row for cell in built[0].cells}
     assert "vanilla" in rows and len(rows) == 1 + 3 * len({row.split(" @")[0] for row in rows} - {"vanilla"})

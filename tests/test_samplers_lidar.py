@@ -96,9 +96,7 @@ def test_budgets_are_kept():
         problem = task(FIVE, REWARD, LAMBDA, steps=10)
         sampler.within(40, 10, 4)(problem, 4)
         assert 35 * 4 <= problem.meter.network <= 40 * 4
-        with pytest.raises(
-            ValueError, match="needs at least .* calls per sample .* got a budget of 10"
-        ):
+        with pytest.raises(ValueError, match="needs at least .* calls per sample .* got a budget of 10"):
             sampler.within(10, 10, 4)
     with pytest.raises(ValueError, match="rounds and joining must be at least 1, got 0"):
         LiDAR(Lookahead(5, 8), rounds=0)
