@@ -14,7 +14,7 @@ CONFIGS = sorted(path for path in (Path(__file__).parent.parent / "configs").rgl
 def test_comparison_builds_its_samplers_for_every_budget(task, monkeypatch):
     built = []
 
-    monkeypatch.setattr(Comparison, "work", built.append)
+    monkeypatch.setattr(Comparison, "work", lambda self: built.append(self))
     monkeypatch.setattr(Comparison, "finish", lambda self: "")
     assert main(["compare", "--config", str(CONFIGS[0].parents[1] / task / "compare.yaml")]) == 0
     rows = {cell.row for cell in built[0].cells}
