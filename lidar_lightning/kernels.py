@@ -69,8 +69,8 @@ class GaussianBank:
     def logits(self, x_t: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         """log q(x_t | x0_i) up to a constant: (P, B, n) float64, for x_t (P, B, *S)."""
         x = x_t.flatten(2).to(self.dtype)
-        x = self._blocks(torch.addcmul(x, per_row(alpha, x), self.centre.to(x.device), value=-1)).mT
-        products = torch.cat([(part.to(x.device) @ x).sum(1, dtype=torch.float64) for part in self.parts], dim=1).mT
+        x = self._blocks(torch.addcmul(x, per_row(alpha, x), self.centre.to(x.device), value=-1))
+        products = torch.cat([(x @ part.to(x.device).mT).sum(1, dtype=torch.float64) for part in self.parts], dim=-1)
         alpha, sigma = per_row(alpha, products), per_row(sigma, products)
         exponent = alpha * products - alpha.square() * self.half_norms.to(x.device)
         return exponent / sigma.clamp_min(MIN_SIGMA).square()

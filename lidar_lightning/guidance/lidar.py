@@ -143,7 +143,7 @@ class LiDARGuidance:
         x = self._by_prompt(x_t)
         with exact_products(x_t.device.type):
             weights = tilted_weights(self._logits(x, t), self.rewards, self.temperature)
-            change = self.scale * self.bank.shift(weights[0] - weights[1]).reshape(x_t.shape)
+            change = self.bank.shift(self.scale * (weights[0] - weights[1])).reshape(x_t.shape)
         self._record(t, weights, change)
         return change
 
