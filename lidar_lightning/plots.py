@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from lidar_lightning.run_data import Method, Run, column_values
+from lidar_lightning.run_data import Method, Run, column_values, method_colours
 
 
 def histograms(run: Run, reward: str) -> str:
@@ -98,11 +98,16 @@ def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
         y = place(math.exp(first), tick)[1]
         body += f'<path class="rule" d="M{left} {y:.1f}H{width - 16}"/>'
         body += f'<text class="tick" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+    taken = -math.inf
     for calls in sorted({round(point[0]) for point in points}):
         x = place(max(calls, math.exp(first)), low)[0]
+        if x - taken < 26:
+            continue
+        taken = x
         body += f'<text class="tick" x="{x:.1f}" y="{top + height - 12}" text-anchor="middle">{calls}</text>'
-    for number, (method, line) in enumerate(curves.items()):
-        colour = f"var(--c{number % 8})"
+    for number, ((method, line), colour) in enumerate(
+        zip(curves.items(), method_colours(curves).values(), strict=True)
+    ):
         ordered = sorted(line)
         path = "L".join("{:.1f} {:.1f}".format(*place(point[0], point[1])) for point in ordered)
         body += f'<path class="line" style="stroke:{colour}" d="M{path}"/>'

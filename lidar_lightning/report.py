@@ -47,9 +47,10 @@ def write_report(run: str | Path) -> Path:
 
 
 def table_section(run: Run) -> str:
-    """The methods' numbers, the best of each column in bold, whatever is not in KEY_COLUMNS folded away."""
+    """The methods' numbers, the best of each column in bold; what is no reward or of KEY_COLUMNS is folded away."""
     columns = list(dict.fromkeys(key for method in run.methods for key in method.numbers))
-    main = [c for c in KEY_COLUMNS if c in columns]
+    held_out = [name for name in reward_columns(run.methods) if name != run.reward]
+    main = [c for c in ("reward", *held_out, *KEY_COLUMNS[1:]) if c in columns]
     rest = [c for c in columns if c not in main]
     if len(columns) <= 9:
         main, rest = main + rest, []
@@ -65,7 +66,8 @@ def reward_section(run: Run) -> str:
     """One histogram per reward and method, on common axes, with the mean marked."""
     ordered = sorted(reward_columns(run.methods), key=lambda name: name != run.reward)
     blocks = [f"<h3>{escape(name)}</h3>{histograms(run, name)}" for name in ordered]
-    note = '<p class="note">Valid samples only; the line marks their mean.</p>'
+    whose = "of valid samples" if any(method.molecules for method in run.methods) else "of all samples"
+    note = f'<p class="note">Shares {whose}; the line marks their mean.</p>'
     return section("Rewards", note + "".join(blocks)) if blocks else ""
 
 
@@ -158,10 +160,11 @@ def _page(title: str, folder: str, body: str) -> str:
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --card: #f7f7f5; --ink: #1d1d1f; --soft: #6b6b70; --line: #e3e3e0;
   --N: #2450d8; --O: #cf2222; --F: #0f8a5f; --c0: #8a8f98; --c1: #2563eb; --c2: #e07a1f; --c3: #0f9d76; --c4: #b4389b;
-  --c5: #c9a200; --c6: #6d4bd0; --c7: #d0454c; }
+  --c5: #c9a200; --c6: #6d4bd0; --c7: #d0454c; --c8: #0891b2; --c9: #7c5a3a; --c10: #6a8f1f; --c11: #e06aa0; }
 @media (prefers-color-scheme: dark) { :root { --paper: #131416; --card: #1c1e21; --ink: #e9e9ea; --soft: #9a9ba1;
   --line: #303338; --N: #86a8ff; --O: #ff8b82; --F: #56d6a6; --c0: #9aa0aa; --c1: #6ea0ff; --c2: #f59b4c; --c3: #3fcf9f;
-  --c4: #e27ccd; --c5: #e6c545; --c6: #a78bfa; --c7: #f58086; } }
+  --c4: #e27ccd; --c5: #e6c545; --c6: #a78bfa; --c7: #f58086; --c8: #3cc4e0; --c9: #c39b74;
+  --c10: #a9cf5a; --c11: #f29bc1; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", sans-serif; }
 main { max-width: 1040px; margin: 0 auto; padding: 56px 24px 96px; }

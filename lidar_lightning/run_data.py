@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,15 +59,15 @@ class Run:
 def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") -> Run:
     """The run of a folder with this summary. Raises ValueError as `report.write_report`."""
     rows = summary["methods"]
-    methods = []
-    for place, (name, numbers) in enumerate(rows.items()):
+    methods, colours = [], method_colours(rows)
+    for name, numbers in rows.items():
         places = [folder / name, folder] if len(rows) == 1 else [folder / name]
         samples = _read_csv([at / "samples.csv" for at in places], ["sample"])
         samples = pd.DataFrame({"sample": []}) if samples is None else samples
         diagnostics = _read_csv([at / "diagnostics.csv" for at in places], ["step", "ess"])
         molecules = [parse(text) for text in samples["sample"]] if modality == "molecule" else []
         home = next((at for at in places if (at / "samples.csv").is_file()), folder)
-        methods.append(Method(name, numbers, samples, molecules, home, diagnostics, f"var(--c{place % 8})"))
+        methods.append(Method(name, numbers, samples, molecules, home, diagnostics, colours[name]))
     columns = reward_columns(methods)
     reward = summary.get("reward_name", columns[0] if columns else None)
     if columns and reward not in columns:
@@ -76,6 +76,13 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
     higher = bool(summary.get("higher_is_better", True))
     settings, curves = summary.get("settings") or {}, summary.get("curves") or {}
     return Run(title, methods, settings, reward if columns else None, higher, curves)
+
+
+def method_colours(names: Iterable[str]) -> dict[str, str]:
+    """A CSS colour of the page for each name; those that differ by " @ budget" share it, and twelve are distinct."""
+    methods = {name: name.split(" @ ")[0] for name in names}
+    places = {method: place for place, method in enumerate(dict.fromkeys(methods.values()))}
+    return {name: f"var(--c{places[method] % 12})" for name, method in methods.items()}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -185,3 +185,15 @@ def test_bad_samples(tmp_path, content, message):
 def test_reward_name_that_no_sample_has(tmp_path):
     with pytest.raises(ValueError, match=r"reward_name 'logp' .* which have \['rings', 'qed'\]"):
         write_report(make_run(tmp_path, summary={"reward_name": "logp"}))
+
+
+def test_rows_of_one_method_share_a_colour_and_a_held_out_reward_is_shown(tmp_path):
+    methods = ["vanilla", *(f"{name} @ {budget}" for budget in (8, 16) for name in "abcdefghij")]
+    rows = {name: {"reward": 1.0, "qed": 0.25, **{f"other_{i}": i for i in range(9)}} for name in methods}
+    page = Page(write_report(make_run(tmp_path, methods, samples=["C"], summary={"methods": rows})))
+    table = page.source.split("<details>")[0]
+    named = [(name, colour) for colour, name in re.findall(r'background:var\((--c\d+)\)"></i>([^<]+)</th>', table)]
+    assert [name for name, _ in named] == methods
+    assert len({colour for _, colour in named}) == 11
+    assert dict(named)["c @ 8"] == dict(named)["c @ 16"]
+    assert "<th>qed</th>" in table and "<th>rings</th>" not in table and "other" not in table
