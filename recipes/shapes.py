@@ -19,7 +19,7 @@ MODEL = "shapes-sd"
 
 
 def load(model: str = MODEL, dtype: str = "float32") -> LatentBackbone:
-    """A shipped model, "shapes-sd", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
+    """A shipped model, "shapes-sd" or "shapes-flux", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
 
     It samples without classifier-free guidance and without noise, which leaves room to improve.
 
@@ -28,7 +28,7 @@ def load(model: str = MODEL, dtype: str = "float32") -> LatentBackbone:
     """
     index = (asset_path(model) or Path(model)) / "model_index.json"
     if not index.is_file():
-        raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd, or train one")
+        raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd or shapes-flux, or train one")
     if json.loads(index.read_text())["_class_name"] == "FluxPipeline":
         return Flux.from_pretrained(model, dtype, max_sequence_length=LENGTH, height=SIZE, width=SIZE)
     return StableDiffusion.from_pretrained(model, dtype, guidance_scale=1.0, scheduler="DDIMScheduler")
