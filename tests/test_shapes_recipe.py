@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from lidar_lightning.bank import LookaheadBank
-from lidar_lightning.shapes.grammar import parse
+from lidar_lightning.rewards import ShapesVerdict, score
+from lidar_lightning.samplers.loop import sample
+from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.shapes.grammar import held_out_prompts, parse
 from lidar_lightning.shapes.networks import autoencoder, flux, save_half, stable_diffusion
 from lidar_lightning.shapes.scorer import ShapesScorer
 from recipes import demo, shapes
@@ -39,6 +42,18 @@ def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
         assert row[0] == method and row[1]["nfe"] == calls and 0 <= row[1]["shapes_verdict"] <= 1
         table = pd.read_csv(tmp_path / run / "samples.csv")
         assert len(table) == 4 and all(parse(caption).held_out for caption in table["prompt"])
+
+
+@pytest.mark.parametrize("name", ["shapes-sd", "shapes-flux"])
+def test_shipped_models_draw_what_simple_captions_ask_for(name):
+    model = shapes.load(name)
+    captions = [caption for caption in held_out_prompts() if parse(caption).category == "single_object"][:12]
+    generators = Generators([stream_seed(0, caption, 0) for caption in captions])
+    with torch.no_grad():
+        drawn = sample(model, model.solver(25), generators, model.encode(captions)).samples
+        others = captions[1:] + captions[:1]  # of another shape each
+        right, wrong = (score(ShapesVerdict(), model.decode(drawn), texts) for texts in (captions, others))
+    assert right.mean() >= 0.6 and wrong.mean() <= 0.2
 
 
 def test_demo_of_pictures(models, tmp_path):
