@@ -1,7 +1,7 @@
 """What every sampler is given and what it must do: draw samples of one prompt, of high reward, within a budget."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -91,10 +91,6 @@ class Task:
         self.meter.rewards += len(x0)
         decoded = self.backbone.decode(x0)
         return self.temperature * utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
-
-    def without_budget(self) -> Self:
-        """The same task with a meter of its own, to measure what another method would spend."""
-        return replace(self, meter=Meter())
 
 
 class Sampler(ABC):
