@@ -80,3 +80,15 @@ def test_one_pick_by_weight():
 def test_unknown_resamplers_are_named():
     with pytest.raises(ValueError, match="no resampler 'residual': use one of multinomial, stratified"):
         resampler("residual")
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    "run", [log_ess, *(lambda w, f=f: f(w, torch.zeros_like(w)) for f in RESAMPLERS.values()), pick]
+)
+def test_weights_that_are_none_are_refused(run, bad):
+    """Two of three groups: one with such a number, one in which nothing weighs anything."""
+    weights = torch.tensor([[0.0, bad], [-torch.inf, -torch.inf], [0.0, -torch.inf]], dtype=torch.float64)
+    arguments = (weights, torch.zeros(3, 1)) if run is pick else (weights,)
+    with pytest.raises(ValueError, match="resampled in 2 of 3 groups: a log-weight is NaN or infinite, or all weigh"):
+        run(*arguments)

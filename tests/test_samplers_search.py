@@ -4,7 +4,9 @@ Tokens (64 states) have every law in closed form: the steps of the solver are on
 own definition written out over the states.
 """
 
+import math
 from collections import defaultdict
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -12,10 +14,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from lidar_lightning import Lookahead
 from lidar_lightning.modules.value import ValueModule, rollouts
+from lidar_lightning.rewards import CallableReward
 from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.best_of_n import BestOfN
+from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.dcbg import DCBG
+from lidar_lightning.samplers.lidar_smc import LiDARSMC
 from lidar_lightning.samplers.meter import BudgetSpentError, Meter
 from lidar_lightning.samplers.rbf import RBF
 from lidar_lightning.samplers.rollout import BackwardRollout
@@ -360,7 +366,9 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
     [
         (lambda: BestOfN(0), "at least 1 particle, got 0"),
         (lambda: SMC(0), "at least 1 particle, got 0"),
-        (lambda: BackwardRollout(0), "at least 1 particle, got 0"),
+        (lambda: BackwardRollout(0), "BackwardRollout needs at least 1 particle, got 0"),
+        (lambda: DAS(0), "DAS needs at least 1 particle, got 0"),
+        (lambda: LiDARSMC(Lookahead(2, 2), 0), "LiDARSMC needs at least 1 particle, got 0"),
         (lambda: BackwardRollout(rollouts=0), "at least 1, got 0"),
         (lambda: BackwardRollout(every=0), "at least 1, got 4 and 0"),
         (lambda: SVDD(0), "at least 1 child .* got 0"),
@@ -384,7 +392,8 @@ def test_deterministic_solvers_are_refused():
 
     euler = SchedulerSolver(diffusers.FlowMatchEulerDiscreteScheduler(), 8)
     still = [GaussianAncestral(FIVE_FLOW.schedule, 8, eta=0.0), FlowSDE(FIVE_FLOW.schedule, 8, scale=0.0), euler]
-    for sampler in (RBF(60, 4), SVDD(4)):
+    particles = (SMC(), DAS(), DAS(derivative_free=True), BackwardRollout(), LiDARSMC(Lookahead(4, 3)))
+    for sampler in (RBF(60, 4), SVDD(4), *particles):
         for solver in still:
             given = Task(FIVE_FLOW, solver, LINEAR)
             with pytest.raises(ValueError, match="deterministic: use the solver GaussianAncestral with eta > 0"):
@@ -392,6 +401,34 @@ def test_deterministic_solvers_are_refused():
             assert given.meter.network == 0
         for solver in (GaussianAncestral(FIVE_FLOW.schedule, 8), FlowSDE(FIVE_FLOW.schedule, 8)):
             sampler(Task(FIVE_FLOW, solver, LINEAR), 2)
+    sure = SimpleNamespace(name="Sure", times=TOKENS.solver(6).times, begin=lambda noise: noise)
+    for sampler in (SMC(), SVDD(4), DCBG(), BackwardRollout(), RBF(60, 4)):
+        given = Task(TOKENS, sure, TABLE)
+        with pytest.raises(ValueError, match="those of Sure are deterministic: use the solver Ancestral"):
+            sampler(given, 2)
+        assert given.meter.network == 0
+
+
+class Broken(ParticleSampler):
+    """Its twists become NaN halfway."""
+
+    def twist(self, task, x_t, x0_hat, i):
+        return torch.full((len(x_t),), torch.nan if i == 3 else 0.0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "reward", "message"),
+    [
+        (SMC(), CallableReward(lambda samples, _: [math.nan] * len(samples), name="broken"), "'broken': 8 of 8 scores"),
+        (SVDD(3), CallableReward(lambda samples, _: [math.inf] * len(samples), name="broken"), "'broken': 6 of 6"),
+        (Broken(), TABLE, "resampled in 2 of 2 groups: a log-weight is NaN or infinite"),
+        (SVDD(3, value=lambda x, t: t * torch.nan), TABLE, "6 of 6 values of children are NaN or infinite"),
+        (SVDD(3, "best", value=lambda x, t: t / 0), TABLE, "6 of 6 values of children are NaN or infinite"),
+    ],
+)
+def test_what_is_not_a_number_is_named(sampler, reward, message):
+    with pytest.raises(ValueError, match=message):
+        sampler(task(TOKENS, reward, 1.0, 6), 2)
 
 
 # Learned values

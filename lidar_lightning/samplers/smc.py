@@ -7,7 +7,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles
+from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles, check_random
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
@@ -29,7 +29,8 @@ class ParticleSampler(Sampler):
         keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
 
     Raises:
-        ValueError: if a setting is out of range or unknown.
+        ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or weights
+            are NaN or infinite, or all of a sample's particles weigh nothing.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class ParticleSampler(Sampler):
 
     def draw(self, task: Task, count: int) -> Tensor:
         particles, groups = task.generators(count * self.particles), task.generators(count, "resampling")
-        self.prepare(task, count)
         x = task.start(particles)
+        check_random(type(self).__name__, task, x)
+        self.prepare(task, count)
         log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         promised = torch.zeros_like(log_weights)
         for i, (t, s) in enumerate(task.steps):
