@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from copy import copy
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -124,10 +124,11 @@ class SMC(ParticleSampler):
     the target is the same for all. "max" starts from the first reward, whatever its sign.
 
     Args:
-        particles, threshold, resampling, keep: see `ParticleSampler`.
+        particles: per sample.
         potential: one of the four.
         every: weigh at each so many steps.
         begin, end: fractions of the run between which to weigh.
+        settings: of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -136,15 +137,14 @@ class SMC(ParticleSampler):
     def __init__(
         self,
         particles: int = 4,
-        threshold: float = 0.5,
-        resampling: str = "systematic",
-        keep: Literal["draw", "best"] = "draw",
+        *,
         potential: Literal["diff", "max", "add", "rt"] = "diff",
         every: int = 5,
         begin: float = 0.2,
         end: float = 0.95,
+        **settings: Any,
     ):
-        super().__init__(particles, threshold, resampling, keep)
+        super().__init__(particles, **settings)
         if potential not in ("diff", "max", "add", "rt") or every < 1 or not 0 <= begin <= end <= 1:
             raise ValueError(
                 f"potential is 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= begin <= end <= 1, "
