@@ -77,6 +77,14 @@ def test_one_pick_by_weight():
     assert pick(torch.tensor([[0.0, -torch.inf]]), torch.tensor([[1 - 2**-53]], dtype=torch.float64)).item() == 0
 
 
+@pytest.mark.parametrize("name", RESAMPLERS)
+def test_what_weighs_nothing_is_never_taken(name):
+    """Not even by the number 0, at which the first particle ends too."""
+    weights = torch.tensor([[-torch.inf, 0.0, 0.0]], dtype=torch.float64)
+    assert (resampler(name)(weights, torch.zeros(1, 3, dtype=torch.float64)) > 0).all()
+    assert pick(weights, torch.zeros(1, 1, dtype=torch.float64)).item() == 1
+
+
 def test_unknown_resamplers_are_named():
     with pytest.raises(ValueError, match="no resampler 'residual': use one of multinomial, stratified"):
         resampler("residual")

@@ -42,6 +42,7 @@ from tests.exact import (
     TOKENS_TILTED,
     VOCAB,
     Linear,
+    Table,
     task,
     tilted,
     total_variation,
@@ -265,6 +266,14 @@ def test_backward_rollout_samples_the_rewarded_tokens():
     assert distances[0] > 0.2 and max(distances[1:]) < 0.05 + noise(target, 600)[0]
 
 
+def test_backward_rollout_of_a_constant_is_this_constant():
+    given, sampler = task(TOKENS, Table(np.full(64, 0.7), VOCAB, LENGTH), 2.0, 4), BackwardRollout(3, rollouts=5)
+    sampler.prepare(given, 1)
+    x = given.start(given.generators(3))
+    twist = sampler.twist(given, x, given.predict(x, 1.0), 0)
+    torch.testing.assert_close(twist, torch.full((3,), 1.4, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
 def test_backward_rollout_samples_the_rewarded_mixture():
     plain = BestOfN(1)(task(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
     wanted = FIVE.frequencies(plain, LINEAR(plain, []).softmax(0))
@@ -278,6 +287,11 @@ def test_weights_are_carried_when_resampling_is_skipped():
     for potential in POTENTIALS:
         sampler = SMC(2, threshold=0, potential=potential, every=1, begin=0, end=1)
         assert has_law(sampler(tokens_task(), 2000), law)
+
+
+def test_keeping_the_best_of_particles_that_are_not_resampled():
+    law = best_of(CHAIN.law(), REWARD, 3)
+    assert has_law(SMC(3, threshold=0, keep="best")(tokens_task(), 2000), law)
 
 
 def test_groups_are_resampled_alone():
@@ -316,6 +330,7 @@ def test_weights_make_up_for_the_proposal():
     [
         (BestOfN(3), 3 * 6, 3),
         (SMC(5, every=2, begin=0, end=1), 5 * 6, 5 * (3 + 1)),
+        (SMC(5, every=1, begin=1 / 6, end=0.5), 5 * 6, 5 * (3 + 1)),
         (SVDD(4), 1 + 4 * 5, 4 * 6),
         (SVDD(4, "best", value=lambda x, t: t), 6, 4),
         (RBF(23, 3), 23, 23),
