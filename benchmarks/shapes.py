@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from lidar_lightning import Lookahead, Reward
 from lidar_lightning.pictures import read_picture
 from lidar_lightning.rewards import Combined, JPEGCompressibility, ShapesReward, ShapesVerdict
+from lidar_lightning.samplers import Meter
 from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
 from recipes import shapes
 from recipes.text_to_image import sample
@@ -52,27 +53,20 @@ class Setting:
         return f"{kind} s={self.scale:g} {tilt} stop={self.stop:g}{extra}"
 
 
-def peak_memory(reset: bool = False) -> float:
-    """Largest resident memory of this process since the last reset, in MiB (Linux)."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
 def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) -> None:
     """Draws the pictures of a row."""
     reward: Reward = ShapesReward()
     if setting.jpeg:
         reward = Combined([reward, JPEGCompressibility()])
-    peak_memory(reset=True)
-    sample(
-        shapes.load(model, dtype), reward, held_out_prompts()[: setting.prompts], str(out),
-        Lookahead(n=setting.n, preset=setting.preset) if setting.preset else None, setting.drawn, 64,
-        checkpoint if setting.dpo else None, steps=STEPS, scale=setting.scale, ess=setting.ess,
-        temperature=setting.temperature, stop=setting.stop, seed=setting.seed, metrics=[ShapesVerdict()],
-    )  # fmt: skip
-    (out / "peak.json").write_text(json.dumps(peak_memory()))
+    meter = Meter()
+    with meter.running():
+        sample(
+            shapes.load(model, dtype), reward, held_out_prompts()[: setting.prompts], str(out),
+            Lookahead(n=setting.n, preset=setting.preset) if setting.preset else None, setting.drawn, 64,
+            checkpoint if setting.dpo else None, steps=STEPS, scale=setting.scale, ess=setting.ess,
+            temperature=setting.temperature, stop=setting.stop, seed=setting.seed, metrics=[ShapesVerdict()],
+        )  # fmt: skip
+    (out / "peak.json").write_text(json.dumps(meter.peak_mib))
 
 
 def measure(setting: Setting, out: Path) -> dict[str, float]:

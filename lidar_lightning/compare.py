@@ -1,44 +1,27 @@
 """Samplers side by side: methods x budgets x seeds on one loop, with one solver and one meter. `lidar compare`."""
 
-import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from datamodules.prompts import PromptDataModule
 from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.describe import describe
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards.base import Reward, score
 from lidar_lightning.samplers.base import Sampler, Task
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
-from lidar_lightning.summary import sample_metrics
+from lidar_lightning.tabulate import VANILLA, Cell, rewarded, tabulate
 from lidar_lightning.writers import Part, RunFolder, part_key
-
-VANILLA = "vanilla"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One method at one budget of network calls per sample, with one seed: a run folder of its own."""
-
-    method: str
-    budget: int
-    seed: int
-
-    @property
-    def row(self) -> str:
-        """Name of its row in the table: cells that differ by seed share it."""
-        return self.method if self.method == VANILLA else f"{self.method} @ {self.budget}"
 
 
 class Comparison:
@@ -99,16 +82,17 @@ class Comparison:
         # Before they run: some keep what they have seen.
         self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
+        self.done: set[tuple[Cell, str]] = set()
 
     @property
     def rewards(self) -> list[Reward]:
         """All rewards that are scored, each once."""
         return list({r.name: r for r in [*self.reward.parts, *self.metrics]}.values())
 
-    def folder(self, cell: Cell) -> RunFolder:
-        """The run of a cell."""
-        first = cell.seed == self.cells[0].seed
-        settings = {
+    @cached_property
+    def runs(self) -> dict[Cell, RunFolder]:
+        """The run of each cell."""
+        shared = {
             "modality": self.backbone.modality,
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint(),
@@ -118,38 +102,54 @@ class Comparison:
             "steps": self.steps,
             "samples": self.samples,
             "temperature": self.temperature,
-            "method": cell.method,
-            "budget": cell.budget,
-            "seed": cell.seed,
-            "sampler": self.described[cell.method, cell.budget],
         }
-        return RunFolder(self.out / ("" if first else f"seed-{cell.seed}") / cell.row, settings)
+        runs = {}
+        for cell in self.cells:
+            seed = "" if cell.seed == self.cells[0].seed else f"seed-{cell.seed}"
+            own = {
+                "method": cell.method,
+                "budget": cell.budget,
+                "seed": cell.seed,
+                "sampler": self.described[cell.method, cell.budget],
+            }
+            runs[cell] = RunFolder(self.out / seed / cell.row, {**shared, **own})
+        return runs
 
+    @cached_property
     def keys(self) -> list[str]:
         """Names of the parts of each cell, one per prompt."""
         return [part_key([prompt], list(range(self.samples))) for prompt in self.prompts]
 
-    def pending(self) -> Iterator[tuple[Cell, RunFolder, str, str]]:
-        """Cells and prompts, with the names of their parts, that are not on disk; several processes may share them."""
-        for cell in self.cells:
-            run = self.folder(cell)
-            run.open()
-            for prompt, key in zip(self.prompts, self.keys(), strict=True):
+    def pending(self) -> Iterator[tuple[Cell, str, str]]:
+        """Cells and prompts, with the names of their parts, that are not on disk; several processes may share them.
+
+        A part that has been found is not looked for again.
+        """
+        for cell, run in self.runs.items():
+            for prompt, key in zip(self.prompts, self.keys, strict=True):
+                if (cell, key) in self.done:
+                    continue
                 if run.get(key) is None:
-                    yield cell, run, prompt, key
+                    yield cell, prompt, key
+                else:
+                    self.done.add((cell, key))
 
     def work(self) -> None:
         """Draws everything that is left; what another process has begun is waited for."""
+        for run in self.runs.values():
+            run.open()
         with tqdm(total=len(self.cells) * len(self.prompts), unit="prompt") as bar:
             while left := list(self.pending()):
                 bar.n = bar.total - len(left)
-                for cell, run, prompt, key in left:
+                for cell, prompt, key in left:
                     bar.set_description(f"{cell.row}, seed {cell.seed}")
+                    run = self.runs[cell]
                     try:
                         with FileLock(run.folder / "parts" / f"{key}.lock", timeout=0):
                             if run.get(key) is None:
                                 run.put(self.draw(cell, prompt))
                                 bar.update()
+                        self.done.add((cell, key))
                     except Timeout:
                         time.sleep(0.05)
 
@@ -171,82 +171,22 @@ class Comparison:
 
     def finish(self) -> Path:
         """Writes tables, summary and report of all cells, and returns the path of the report."""
-        methods: dict[str, dict[str, float]] = {}
-        curves: dict[str, dict[str, list[list[float]]]] = {}
-        seeds: dict[str, list[list[Part]]] = {}
-        budgets = {cell.row: cell for cell in self.cells}
-        for cell in self.cells:
-            seeds.setdefault(cell.row, []).append(self.folder(cell).finish(self.keys()))
+        found = rewarded({cell: run.parts(self.keys) for cell, run in self.runs.items()}, self.reward)
+        for cell, parts in found.items():
+            self.runs[cell].write_tables(parts)
             if self.backbone.modality == "image" and cell.seed == self.cells[0].seed:
-                self.folder(cell).write_pictures(seeds[cell.row][0])
-        for row, runs in seeds.items():
-            rows = [sample_metrics(parts, self.reward, self.backbone.modality, self.training_data) for parts in runs]
-            costs = [part.spent for parts in runs for part in parts]
-            methods[row] = {
-                **average(rows),
-                "nfe": mean([c["network"] for c in costs]),
-                "backward": mean([c["backward"] for c in costs]),
-                "reward_calls": mean([c["rewards"] for c in costs]),
-                "seconds": mean([sum(part.seconds for part in parts) for parts in runs]),
-                "peak_mib": max(c["peak_mib"] for c in costs),
-            }
-            for name in dict.fromkeys(["reward", *(r.name for r in self.rewards)]):
-                low, middle, high = interval(self.values(runs, name))
-                point = [methods[row]["nfe"], middle, low, high]
-                curves.setdefault(name, {}).setdefault(budgets[row].method, []).append(point)
-            methods[row]["reward_ci95"] = curves["reward"][budgets[row].method][-1][3] - methods[row]["reward"]
-        curves.pop(self.reward.name, None)
+                self.runs[cell].write_pictures(parts)
         RunFolder(self.out, {}).write_summary(
             {
                 "title": f"{len(self.samplers)} rows at equal network calls",
-                "methods": methods,
-                "curves": curves,
-                "reward_name": self.reward.name if self.reward.parts == [self.reward] else self.reward.parts[0].name,
+                **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data),
+                "reward_name": self.reward.name,
                 "higher_is_better": self.reward.higher_is_better,
                 "modality": self.backbone.modality,
                 "settings": {"steps": self.steps, "temperature": self.temperature, "prompts": len(self.prompts)},
             }
         )
         return write_report(self.out)
-
-    def values(self, runs: Sequence[Sequence[Part]], name: str) -> Tensor:
-        """Independent values of a reward: means over prompts, or, of a single prompt, single samples."""
-        scores = [
-            part.scores[name] if name in part.scores else self.reward.from_scores(part.scores)
-            for parts in runs
-            for part in parts
-        ]
-        return torch.cat(scores) if len(self.prompts) == 1 else torch.stack([value.mean() for value in scores])
-
-
-def interval(values: Tensor) -> tuple[float, float, float]:
-    """Lower end, mean and upper end of the normal 95% confidence interval of the mean of values (n,)."""
-    middle = values.mean().item()
-    half = 1.96 * values.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return middle - half, middle, middle + half
-
-
-def mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def average(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each number over rows of the same names."""
-    return {name: mean([row[name] for row in rows]) for name in rows[0]}
-
-
-def describe(value: Any) -> Any:
-    """A sampler, and what it is made of, as JSON: class names and settings."""
-    if isinstance(value, str | int | float | bool | None):
-        return value
-    if isinstance(value, list | tuple):
-        return [describe(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): describe(item) for key, item in value.items()}
-    public = {key: item for key, item in getattr(value, "__dict__", {}).items() if not key.startswith("_")}
-    if isinstance(value, torch.nn.Module) or callable(value) and not isinstance(value, Sampler):
-        return getattr(value, "name", getattr(value, "__name__", type(value).__name__))
-    return {"class": type(value).__name__, **{key: describe(item) for key, item in public.items()}}
 
 
 def compare(processes: int = 1, **settings: Any) -> str:

@@ -163,11 +163,11 @@ def _checked(temperature: Tensor | float) -> Tensor | float:
     return temperature
 
 
-def check_finite(rewards: Tensor) -> None:
-    """Raises ValueError, with the count, if a reward is NaN or infinite."""
-    bad = int((~rewards.isfinite()).sum())
+def check_finite(values: Tensor, what: str = "rewards") -> None:
+    """Raises ValueError, with the count, if a reward, or what else is named, is NaN or infinite."""
+    bad = int((~values.isfinite()).sum())
     if bad:
-        raise ValueError(f"{bad} of {rewards.numel()} rewards are NaN or infinite: fix the reward or give it a floor")
+        raise ValueError(f"{bad} of {values.numel()} {what} are NaN or infinite: fix the reward or give it a floor")
 
 
 def _with_prompts(x_t: Tensor, samples: Tensor, rewards: Tensor) -> tuple[Tensor, Tensor, Tensor, bool]:

@@ -1,6 +1,7 @@
 """The numbers of a finished run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,20 @@ from lidar_lightning.metrics import molecule_metrics
 from lidar_lightning.rewards import Reward
 from lidar_lightning.smiles_io import read_smiles
 from lidar_lightning.writers import Part
+
+
+def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
+    """The parts with the guiding reward among their scores, also where it combines others.
+
+    A combination is relative to the samples that it is computed on: all of these parts.
+    """
+    if reward.name in parts[0].scores:
+        return list(parts)
+    stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
+    values = reward.from_scores(stored).split([len(part.samples) for part in parts])
+    return [
+        replace(part, scores={reward.name: value, **part.scores}) for part, value in zip(parts, values, strict=True)
+    ]
 
 
 def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, Tensor]) -> dict[str, float]:
@@ -32,8 +47,9 @@ def sample_metrics(
     parts: Sequence[Part], reward: Reward, modality: str = "molecule", training_data: str | None = None
 ) -> dict[str, float]:
     """What the samples of a run are worth: see `picture_metrics` and `metrics.molecule_metrics`."""
+    parts = with_reward(parts, reward)
     stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
-    scores = stored[reward.name] if reward.name in stored else reward.from_scores(stored)
+    scores = stored[reward.name]
     if modality == "image":
         return picture_metrics(parts, scores, stored)
     strings = [text for part in parts for text in part.decoded]

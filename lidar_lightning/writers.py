@@ -158,8 +158,8 @@ class RunFolder:
             path.unlink()
             return None
 
-    def finish(self, keys: Sequence[str]) -> list[Part]:
-        """All parts of the run in order, written as samples.csv, samples.parquet and diagnostics.csv.
+    def parts(self, keys: Sequence[str]) -> list[Part]:
+        """All parts of the run, in order.
 
         Raises:
             RuntimeError: if some are missing, as when another process died.
@@ -171,6 +171,10 @@ class RunFolder:
                 f"{len(keys) - len(parts)} of {len(keys)} batches are missing from {self.folder / 'parts'}, as when a "
                 "process was killed: run the same command again, and only those are drawn"
             )
+        return parts
+
+    def write_tables(self, parts: Sequence[Part]) -> None:
+        """Writes samples.csv, samples.parquet and, of a guided run, diagnostics.csv."""
         table = pd.concat([part.table() for part in parts], ignore_index=True)
         write_atomically(self.folder / "samples.csv", table.to_csv(index=False).encode())
         write_atomically(self.folder / "samples.parquet", table.to_parquet(index=False))
@@ -178,7 +182,6 @@ class RunFolder:
         if len(steps):
             mean = steps.groupby("step", as_index=False).mean()
             write_atomically(self.folder / "diagnostics.csv", mean.to_csv(index=False).encode())
-        return parts
 
     def write_pictures(self, parts: Sequence[Part]) -> None:
         """A grid of the samples of each prompt."""

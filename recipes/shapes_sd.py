@@ -3,48 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import AutoencoderKL
-
-from datamodules.latents import LatentsDataModule
 from lidar_lightning.modules.latent_pretrain import StableDiffusionPretrain
-from lidar_lightning.shapes.networks import save_half, stable_diffusion
-from recipes.training import fit
+from lidar_lightning.shapes.networks import stable_diffusion
+from recipes.training import pretrain
 
 
 def main(
-    vae: str = "outputs/shapes/vae/vae",
     out: str = "outputs/shapes/sd",
-    cache: str = "outputs/shapes/latents",
-    steps: int = 8000,
     widths: tuple[int, int, int] = (64, 96, 128),
     prediction: str = "v_prediction",
-    count: int = 100_000,
-    validation: int = 1080,
-    batch_size: int = 128,
-    lr: float = 2e-3,
-    decay: float = 0.5,
-    guidance: float = 3.0,
-    per_category: int = 16,
-    precision: str = "bf16-mixed",
-    save_every: int = 250,
-    validate_every: int = 1000,
-    seed: int = 0,
+    **settings: Any,
 ) -> Path:
     """Fits a StableDiffusionPipeline and writes `out`/pipeline, in half precision, for its `from_pretrained`.
 
     Run it again to go on where it stopped. Returns that folder.
+
+    Args:
+        widths, prediction: of the UNet, see `stable_diffusion`.
+        settings: of `recipes.training.pretrain`.
     """
-    folder = Path(out)
-    torch.manual_seed(seed)
-    autoencoder: Any = AutoencoderKL.from_pretrained(vae)
-    autoencoder.eval().requires_grad_(False)
-    pipe = stable_diffusion(autoencoder, widths, prediction=prediction)
-    data = LatentsDataModule(autoencoder, cache, count, validation, batch_size, seed)
-    module = StableDiffusionPretrain(pipe, lr=lr, decay=decay, guidance=guidance, per_category=per_category)
-    fit(module, data, folder, steps, precision, save_every, validate_every)
-    save_half(pipe, folder / "pipeline")
-    return folder / "pipeline"
+    return pretrain(
+        lambda vae: stable_diffusion(vae, widths, prediction=prediction), StableDiffusionPretrain, out, **settings
+    )
 
 
 if __name__ == "__main__":

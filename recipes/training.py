@@ -1,10 +1,18 @@
 """What the recipes of the shapes task share: a run that averages its weights and goes on from its checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import torch
+from diffusers import AutoencoderKL
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from datamodules.latents import LatentsDataModule
+from lidar_lightning.modules.latent_pretrain import LatentPretrainModule
+from lidar_lightning.shapes.networks import save_half
 
 
 def fit(
@@ -40,3 +48,48 @@ def fit(
     )
     last = folder / "last.ckpt"
     trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+
+
+def pretrain(
+    build: Callable[[Any], Any],
+    module: type[LatentPretrainModule],
+    out: str,
+    vae: str = "outputs/shapes/vae/vae",
+    cache: str = "outputs/shapes/latents",
+    steps: int = 8000,
+    count: int = 100_000,
+    validation: int = 1080,
+    batch_size: int = 128,
+    lr: float = 2e-3,
+    decay: float = 0.5,
+    guidance: float = 3.0,
+    per_category: int = 16,
+    precision: str = "bf16-mixed",
+    save_every: int = 250,
+    validate_every: int = 1000,
+    seed: int = 0,
+) -> Path:
+    """Fits a new pipeline on the latents of `vae` and writes `out`/pipeline, in half precision; returns that folder.
+
+    Run it again to go on where it stopped.
+
+    Args:
+        build: the autoencoder to an untrained pipeline.
+        module: what trains it.
+        out: folder of the run.
+        vae: folder of the autoencoder, see `recipes.shapes_vae`.
+        cache, count, validation, batch_size: see `LatentsDataModule`.
+        steps, precision, save_every, validate_every: see `fit`.
+        lr, decay, guidance, per_category: see `LatentPretrainModule`.
+        seed: of weights and scenes.
+    """
+    folder = Path(out)
+    torch.manual_seed(seed)
+    autoencoder: Any = AutoencoderKL.from_pretrained(vae)
+    autoencoder.eval().requires_grad_(False)
+    pipe = build(autoencoder)
+    data = LatentsDataModule(autoencoder, cache, count, validation, batch_size, seed)
+    training = module(pipe, lr=lr, decay=decay, guidance=guidance, per_category=per_category)
+    fit(training, data, folder, steps, precision, save_every, validate_every)
+    save_half(pipe, folder / "pipeline")
+    return folder / "pipeline"

@@ -1,8 +1,10 @@
 """`lidar compare`: equal budgets, resume, shared work, tables, and a new sampler in a few lines."""
 
+import copy
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -12,9 +14,13 @@ import torch
 from lidar_lightning import UDLM, Lookahead
 from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
-from lidar_lightning.compare import Comparison, compare, interval
-from lidar_lightning.rewards import QED, RingCount
-from lidar_lightning.samplers import SMC, BestOfN, LiDAR
+from lidar_lightning.compare import Comparison, compare
+from lidar_lightning.describe import describe
+from lidar_lightning.modules.value import ValueModule
+from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, SyntheticAccessibility
+from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR
+from lidar_lightning.tabulate import interval
+from lidar_lightning.writers import RunFolder
 
 SAMPLERS = {"best-of-n": BestOfN(), "smc": SMC(every=2), "lidar": LiDAR(Lookahead(2, 4))}
 
@@ -26,8 +32,13 @@ def model():
 
 
 def settings(model, out, **changes):
+    # Of QM9 the canonical forms would take longer than all the rest.
+    training = Path(out) / "training.txt"
+    training.parent.mkdir(exist_ok=True)
+    training.write_text("CCO\nC1CC1\n")
     given = {"samplers": SAMPLERS, "prompts": "m", "samples": 3, "steps": 4, "budgets": [8, 16], "seeds": [0, 1]}
-    return {"backbone": model, "reward": RingCount(), "out": str(out), "metrics": [QED()], **given, **changes}
+    given |= {"out": str(out), "training_data": str(training)}
+    return {"backbone": model, "reward": RingCount(), "metrics": [QED()], **given, **changes}
 
 
 def test_every_row_keeps_its_budget(model, tmp_path):
@@ -69,6 +80,69 @@ def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
     assert all(rows[0][row]["reward"] == rows[1][row]["reward"] for row in rows[0])
     with pytest.raises(ValueError, match="holds a run of other settings .*temperature"):
         compare(**settings(model, tmp_path, temperature=2.0))
+
+
+def test_finished_work_is_looked_for_once(model, tmp_path, monkeypatch):
+    """A part is looked for twice before it is drawn, once if it is there; the weights are read once."""
+    looks, prints = Counter(), []
+    get, fingerprint = RunFolder.get, UDLM.fingerprint
+    monkeypatch.setattr(RunFolder, "get", lambda run, key: looks.update([(run.folder, key)]) or get(run, key))
+    monkeypatch.setattr(UDLM, "fingerprint", lambda self: prints.append(self) or fingerprint(self))
+    changes = {"samplers": {"best-of-n": BestOfN()}, "prompts": ["a", "b"], "budgets": [8], "seeds": [0, 1, 2]}
+    for most in (2, 1):
+        comparison = Comparison(**settings(model, tmp_path, **changes))
+        comparison.work()
+        assert len(looks) == 2 * 2 * 3 and set(looks.values()) == {most} and len(prints) == 1
+        assert not list(comparison.pending()) and set(looks.values()) == {most}
+        looks.clear(), prints.clear()
+
+
+def test_a_combination_compares_methods(model, tmp_path):
+    """Its scale is that of all samples of a prompt; by its own scale every method would have the mean 0."""
+    bonds = CallableReward(lambda samples, _: [s.count("=") for s in samples], name="bonds", higher_is_better=False)
+    reward = Combined([CallableReward(lambda samples, _: [len(s) for s in samples], name="length"), bonds])
+    compare(**settings(model, tmp_path, reward=reward, prompts=["a", "b"], metrics=None, budgets=[8]))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["reward_name"] == "sum(length,bonds)"
+    rows = list(summary["methods"])
+    table = pd.concat(
+        pd.read_csv(tmp_path / seed / row / "samples.csv").assign(row=row) for seed in ("", "seed-1") for row in rows
+    )
+    normal = table.groupby("prompt")[["length", "bonds"]].transform(lambda c: (c - c.mean()) / c.std(ddof=0))
+    table["expected"] = normal["length"] - normal["bonds"]
+    assert table["sum(length,bonds)"].to_numpy() == pytest.approx(table["expected"].to_numpy(), abs=1e-5)
+    means = table.groupby("row")["expected"].mean()
+    assert means.max() - means.min() > 0.1
+    for row, mean in means.items():
+        assert summary["methods"][row]["reward"] == pytest.approx(mean, abs=1e-5)
+        method = row.split(" @ ")[0]
+        assert any(point[1] == pytest.approx(mean, abs=1e-5) for point in summary["curves"]["reward"][method])
+
+
+def test_a_reward_that_is_better_when_lower_keeps_its_sign(model, tmp_path):
+    compare(**settings(model, tmp_path, reward=SyntheticAccessibility(), seeds=[0], budgets=[8]))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    for row, numbers in summary["methods"].items():
+        scores = torch.tensor(pd.read_csv(tmp_path / row / "samples.csv")["sa"])
+        low, mean, high = interval(scores)
+        ((_, *found),) = summary["curves"]["reward"][row.split(" @ ")[0]]
+        assert numbers["reward"] == pytest.approx(scores.mean().item(), rel=1e-5) and scores.mean() > 0
+        assert found == pytest.approx([mean, low, high], rel=1e-5)
+        assert numbers["reward_ci95"] == pytest.approx(high - mean, rel=1e-4, abs=1e-5)
+    assert summary["higher_is_better"] is False
+
+
+def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
+    first, second = (ValueModule((12,), model.vocab_size, width=4) for _ in range(2))
+    kept = [describe(SVDD(value=value)) for value in (first, copy.deepcopy(first), second)]
+    assert kept[0] == kept[1] != kept[2] and kept[0]["class"] == "SVDD"
+    assert describe(Lookahead(2, 4, model))["backbone"]["fingerprint"] == model.fingerprint()
+    assert describe([QED(), interval, {"a": None}]) == [f"qed {QED().version}", "interval", {"a": None}]
+    assert json.dumps(kept)
+    changes = {"samplers": {"svdd": SVDD(value=first)}, "budgets": [8], "seeds": [0]}
+    Comparison(**settings(model, tmp_path, **changes)).work()
+    with pytest.raises(ValueError, match="holds a run of other settings .*fingerprint"):
+        Comparison(**settings(model, tmp_path, **changes | {"samplers": {"svdd": SVDD(value=second)}})).work()
 
 
 CONFIG = """

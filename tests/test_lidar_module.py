@@ -69,6 +69,16 @@ def test_combined_reward_guides_from_stored_parts(carbon_reward):
     assert set(parts[0].scores) == {"carbons", "length", "validity"}
 
 
+def test_a_run_of_a_combined_reward_reports_it(carbon_reward, tmp_path):
+    length = CallableReward(lambda samples, prompts: [float(len(s)) for s in samples], name="length")
+    reward = Combined([carbon_reward, length])
+    predict(module(reward, tmp_path))
+    table = pd.read_csv(tmp_path / "samples.csv", keep_default_na=False)
+    parts = {name: torch.tensor(table[name]).float() for name in ("carbons", "length")}
+    assert table[reward.name].tolist() == pytest.approx(reward.from_scores(parts).tolist(), abs=1e-6)
+    assert reward.name in (tmp_path / "report.html").read_text()
+
+
 def test_run_folder_is_complete(carbon_reward, tmp_path):
     predict(module(carbon_reward, tmp_path, ess=0.3))
     table = pd.read_csv(tmp_path / "samples.csv", keep_default_na=False)
@@ -98,7 +108,7 @@ def test_missing_batches_are_noticed(carbon_reward, tmp_path):
     lidar = module(carbon_reward, tmp_path)
     predict(lidar)
     with pytest.raises(RuntimeError, match="1 of 2 batches are missing"):
-        lidar.run.finish([part_key(["molecule"], range(8)), part_key(["molecule"], range(9))])
+        lidar.run.parts([part_key(["molecule"], range(8)), part_key(["molecule"], range(9))])
 
 
 def test_folder_of_other_settings_is_refused(carbon_reward, tmp_path):

@@ -116,6 +116,14 @@ def test_gaussian_steps_are_those_of_ddim(eta):
         torch.testing.assert_close(torch.full_like(x, law.std), means[1] - means[0], rtol=1e-3, atol=1e-4)
 
 
+def test_names_tell_solvers_apart():
+    """Also those of two grids with the same sum."""
+    grids = [torch.tensor([1.0, a, 1 - a, 0.0]) for a in (0.6, 0.7)]
+    solvers = [GaussianAncestral(FLOW, 3, times=times) for times in (None, *grids)] + [GaussianAncestral(FLOW, 3, 0.5)]
+    assert len({solver.name for solver in solvers}) == 4
+    assert GaussianAncestral(FLOW, 3, times=grids[0].clone()).name == solvers[1].name
+
+
 def test_converted_times_give_the_steps_of_the_path():
     """A flow along them and a diffusion along equal times keep the same x / alpha, given the same data."""
     steps = 20

@@ -77,6 +77,26 @@ def test_one_pick_by_weight():
     assert pick(torch.tensor([[0.0, -torch.inf]]), torch.tensor([[1 - 2**-53]], dtype=torch.float64)).item() == 0
 
 
+@pytest.mark.parametrize("name", RESAMPLERS)
+def test_what_weighs_nothing_is_never_taken(name):
+    """Not even by the number 0, at which the first particle ends too."""
+    weights = torch.tensor([[-torch.inf, 0.0, 0.0]], dtype=torch.float64)
+    assert (resampler(name)(weights, torch.zeros(1, 3, dtype=torch.float64)) > 0).all()
+    assert pick(weights, torch.zeros(1, 1, dtype=torch.float64)).item() == 1
+
+
 def test_unknown_resamplers_are_named():
     with pytest.raises(ValueError, match="no resampler 'residual': use one of multinomial, stratified"):
         resampler("residual")
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize(
+    "run", [log_ess, *(lambda w, f=f: f(w, torch.zeros_like(w)) for f in RESAMPLERS.values()), pick]
+)
+def test_weights_that_are_none_are_refused(run, bad):
+    """Two of three groups: one with such a number, one in which nothing weighs anything."""
+    weights = torch.tensor([[0.0, bad], [-torch.inf, -torch.inf], [0.0, -torch.inf]], dtype=torch.float64)
+    arguments = (weights, torch.zeros(3, 1)) if run is pick else (weights,)
+    with pytest.raises(ValueError, match="resampled in 2 of 3 groups: a log-weight is NaN or infinite, or all weigh"):
+        run(*arguments)

@@ -116,6 +116,20 @@ class TestOneStep:
         drawn = UniversalGuidance(0.7, damped=damped, spread=1.5)(self.task(), 6)
         np.testing.assert_allclose(drawn, expected, rtol=1e-6, atol=1e-7)
 
+    def test_a_step_that_recurs_is_noised_back_by_the_forward_process(self):
+        given, streams = self.task(), self.task().generators(6)
+        times = torch.tensor([self.T, self.S], dtype=torch.float64)
+        (alpha, alpha_s), (sigma, sigma_s) = (c.tolist() for c in DIFFUSION(times))
+        x, posterior = streams.randn(2).double(), sigma_s**2 / sigma**2 * (sigma**2 - (alpha / alpha_s * sigma_s) ** 2)
+        for take in range(3):
+            if take:
+                forward = sigma**2 - (alpha / alpha_s) ** 2 * sigma_s**2
+                x = alpha / alpha_s * x + forward**0.5 * streams.randn(2).double()
+            x0_hat = FIVE.predict(x, torch.full((6,), self.T), None)
+            mean = alpha_s * x0_hat + (sigma_s**2 - posterior) ** 0.5 * (x - alpha * x0_hat) / sigma
+            x = mean + posterior**0.5 * streams.randn(2).double()
+        torch.testing.assert_close(UniversalGuidance(0.0, recurrence=3)(given, 6), x, rtol=1e-6, atol=1e-7)
+
     @pytest.mark.parametrize("norm", ["gradient", "loss"])
     def test_dps(self, norm):
         x, alpha, sigma, x0_hat, value, gradient = self.reference()
@@ -203,6 +217,11 @@ def test_guiding_between_start_and_stop_only(make):
     assert given.meter.row(3) | {"network": 10, "backward": 5, "rewards": 5, "decodes": 5} == given.meter.row(3)
 
 
+def test_guiding_includes_the_start_and_not_the_stop():
+    sampler = DPS(start=0.75, stop=0.25)
+    assert [sampler.guides(t) for t in (0.76, 0.75, 0.26, 0.25)] == [False, True, True, False]
+
+
 @pytest.mark.parametrize("sampler", [UniversalGuidance(), DPS(), DAS(2)])
 def test_batches_change_nothing(sampler):
     whole, parts = task(FIVE, QUADRATIC, LAMBDA, steps=5), task(FIVE, QUADRATIC, LAMBDA, steps=5)
@@ -236,6 +255,16 @@ class TestDAS:
 
     def test_tokens_without_derivatives(self):
         assert DAS(4, derivative_free=True)(task(TOKENS, TABLE, steps=4), 3).shape == (3, 3)
+
+    def test_gradients_follow_resampled_particles(self):
+        given, sampler, rows = task(FIVE, QUADRATIC, LAMBDA, steps=10), DAS(), torch.tensor([3, 0, 0, 2])
+        t, s = given.steps[4]
+        x = FIVE.draw(4, seed=3)
+        x0_hat = sampler.predict(given, x, t)
+        sampler.follow(rows)
+        model = given.solver.transition(x0_hat[rows], x[rows], t, s)
+        expected = model.mean + sampler.tempering(5, 10) * model.std**2 * reward_slope(given, x[rows], t).gradient
+        torch.testing.assert_close(sampler.propose(given, x[rows], x0_hat[rows], 4, model).mean, expected)
 
     def test_tempering(self):
         assert DAS().tempering(0, 10) == 0 and DAS().tempering(10, 10) == pytest.approx(1)
@@ -309,6 +338,36 @@ class TestDATE:
         torch.testing.assert_close(
             moved["embeds"] - embeds.detach(), 0.01 * gradient / gradient.norm(), atol=1e-6, rtol=1e-3
         )
+
+    def test_an_anchor_as_strong_as_the_reward(self):
+        """Its gradient is -2 anchor (c - c_0) / numel."""
+        given = pictures()
+        x, first = given.start(given.generators(1)), given.condition["embeds"]
+        gap = torch.randn(first.shape, generator=torch.Generator().manual_seed(0))
+        away = (first + gap).requires_grad_()
+        value = given.value(given.predict(x, 1.0, given.condition | {"embeds": away})).sum()
+        (gradient,) = torch.autograd.grad(value, away)
+        anchor = gap.numel() * gradient.norm() / gap.norm() / 2
+        both = gradient - 2 * anchor * gap / gap.numel()
+        condition = given.condition | {"embeds": away.detach()}
+        moved = DATE(0.01, anchor=anchor.item()).updated(given, x, 1.0, condition, given.condition)["embeds"]
+        torch.testing.assert_close(moved - away.detach(), 0.01 * both / both.norm(), atol=1e-6, rtol=1e-3)
+
+    def test_inner_updates_are_counted_and_add_up(self, monkeypatch):
+        seen, given = self.spied(monkeypatch, backbone(), DATE(0.5, every=2, inner=3))
+        assert given.meter.network == 2 * (2 * 3 + 4) and given.meter.backward == 2 * 2 * 3
+        embeds = [call["embeds"] for call in seen]
+        for before, after in zip(embeds[:3], embeds[1:4], strict=True):
+            torch.testing.assert_close(
+                (after - before).flatten(1).norm(dim=1), torch.full((2,), 0.5), rtol=1e-4, atol=0
+            )
+        assert torch.equal(embeds[3], embeds[4])
+
+    def test_batches_change_nothing(self):
+        whole, parts = pictures(), pictures(batch_size=1)
+        sampler = DATE(2.0, every=1, anchor=1.0)
+        torch.testing.assert_close(sampler(whole, 3), sampler(parts, 3), rtol=1e-3, atol=1e-4)
+        assert whole.meter.network == parts.meter.network and whole.meter.backward == parts.meter.backward
 
     def test_a_heavy_anchor_pulls_back(self):
         given = pictures()
@@ -451,6 +510,33 @@ class TestRewardTuning:
         module = RewardTuningModule(backbone(), BRIGHTNESS, steps=2, margin=-1.0)
         module.log = lambda *args, **kwargs: None
         assert module.training_step({"prompt": ["a cat"]}, 0).item() == 0
+        plain = RewardTuningModule(backbone(), BRIGHTNESS, steps=2)
+        logged = {}
+        plain.log = lambda name, value, **kwargs: logged.update({name: value.item()})
+        for margin in (None, 3.0):
+            plain.margin = margin
+            loss = plain.training_step({"prompt": ["a cat", "dogs"]}, 0).item()
+            assert loss == pytest.approx((margin or 0.0) - logged["train/reward"]) and logged["train/reward"] > 0
+
+    def test_what_is_better_when_lower_is_lowered(self):
+        dim = CallableReward(
+            BRIGHTNESS.function, name="dim", modality="image", differentiable=True, higher_is_better=False
+        )
+        module = RewardTuningModule(backbone(), dim, steps=2)
+        logged = {}
+        module.log = lambda name, value, **kwargs: logged.update({name: value.item()})
+        loss = module.training_step({"prompt": ["a cat"]}, 0).item()
+        assert loss == pytest.approx(logged["train/reward"]) and loss > 0
+
+    def test_every_batch_of_every_epoch_has_its_own_noise(self, monkeypatch):
+        module, seeds, samples = RewardTuningModule(backbone(), BRIGHTNESS, steps=2), [], RewardTuningModule.samples
+        monkeypatch.setattr(
+            RewardTuningModule,
+            "samples",
+            lambda self, prompts, seed: seeds.append(seed) or samples(self, prompts, seed),
+        )
+        fit(module, steps=4, samples=4)
+        assert len(set(seeds)) == 4
 
     def test_full_weights(self):
         module = RewardTuningModule(backbone(), BRIGHTNESS, steps=2, lora=None, lr=1e-3, warmup=0)

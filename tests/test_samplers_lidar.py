@@ -68,6 +68,21 @@ def test_rounds_grow_the_bank_where_the_reward_is_high():
     assert sum(errors[3]) < sum(errors[1])
 
 
+def test_joined_members_are_weighted_by_the_balance_heuristic(monkeypatch):
+    """1 / (n + m exp(lambda r) / Z) after m members have joined, Z the mean of exp(lambda r) over the lookaheads."""
+    seen, guidance = [], LiDAR.guidance
+    monkeypatch.setattr(
+        LiDAR, "guidance", lambda self, task, members: seen.append(members) or guidance(self, task, members)
+    )
+    LiDAR(Lookahead(4, 6), rounds=3, joining=5)(task(FIVE, REWARD, LAMBDA, steps=4), 2)
+    assert [len(members.samples) for members in seen] == [6, 11, 16]
+    for joined, members in zip((0, 5, 10), seen, strict=True):
+        tilt = members.values.exp()
+        torch.testing.assert_close(members.values, LAMBDA * REWARD(members.samples, []), rtol=1e-5, atol=1e-6)
+        share = 1 / (6 + joined * tilt / tilt[:6].mean())
+        torch.testing.assert_close(members.log_weights.softmax(0), share / share.sum())
+
+
 def test_members_count_for_what_they_are():
     """A member that counts twice is the same as the member twice."""
     samples, rewards = FIVE.draw(5, seed=3), torch.randn(5, generator=torch.Generator().manual_seed(0)).double()
@@ -98,5 +113,9 @@ def test_budgets_are_kept():
         assert 35 * 4 <= problem.meter.network <= 40 * 4
         with pytest.raises(ValueError, match="needs at least .* calls per sample .* got a budget of 10"):
             sampler.within(10, 10, 4)
+    problem = task(FIVE, REWARD, LAMBDA, steps=10)
+    # 45 calls of lookaheads are 12 for each of 4 samples: with 11, a third particle would seem to fit.
+    LiDARSMC(Lookahead(5, 9)).within(41, 10, 4)(problem, 4)
+    assert problem.meter.network == 45 + 4 * 2 * 10
     with pytest.raises(ValueError, match="rounds and joining must be at least 1, got 0"):
         LiDAR(Lookahead(5, 8), rounds=0)

@@ -4,7 +4,9 @@ Tokens (64 states) have every law in closed form: the steps of the solver are on
 own definition written out over the states.
 """
 
+import math
 from collections import defaultdict
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -12,10 +14,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from lidar_lightning import Lookahead
 from lidar_lightning.modules.value import ValueModule, rollouts
+from lidar_lightning.rewards import CallableReward
 from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.best_of_n import BestOfN
+from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.dcbg import DCBG
+from lidar_lightning.samplers.lidar_smc import LiDARSMC
 from lidar_lightning.samplers.meter import BudgetSpentError, Meter
 from lidar_lightning.samplers.rbf import RBF
 from lidar_lightning.samplers.rollout import BackwardRollout
@@ -36,6 +42,7 @@ from tests.exact import (
     TOKENS_TILTED,
     VOCAB,
     Linear,
+    Table,
     task,
     tilted,
     total_variation,
@@ -259,6 +266,14 @@ def test_backward_rollout_samples_the_rewarded_tokens():
     assert distances[0] > 0.2 and max(distances[1:]) < 0.05 + noise(target, 600)[0]
 
 
+def test_backward_rollout_of_a_constant_is_this_constant():
+    given, sampler = task(TOKENS, Table(np.full(64, 0.7), VOCAB, LENGTH), 2.0, 4), BackwardRollout(3, rollouts=5)
+    sampler.prepare(given, 1)
+    x = given.start(given.generators(3))
+    twist = sampler.twist(given, x, given.predict(x, 1.0), 0)
+    torch.testing.assert_close(twist, torch.full((3,), 1.4, dtype=torch.float64), rtol=1e-6, atol=0)
+
+
 def test_backward_rollout_samples_the_rewarded_mixture():
     plain = BestOfN(1)(task(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
     wanted = FIVE.frequencies(plain, LINEAR(plain, []).softmax(0))
@@ -272,6 +287,11 @@ def test_weights_are_carried_when_resampling_is_skipped():
     for potential in POTENTIALS:
         sampler = SMC(2, threshold=0, potential=potential, every=1, begin=0, end=1)
         assert has_law(sampler(tokens_task(), 2000), law)
+
+
+def test_keeping_the_best_of_particles_that_are_not_resampled():
+    law = best_of(CHAIN.law(), REWARD, 3)
+    assert has_law(SMC(3, threshold=0, keep="best")(tokens_task(), 2000), law)
 
 
 def test_groups_are_resampled_alone():
@@ -310,6 +330,7 @@ def test_weights_make_up_for_the_proposal():
     [
         (BestOfN(3), 3 * 6, 3),
         (SMC(5, every=2, begin=0, end=1), 5 * 6, 5 * (3 + 1)),
+        (SMC(5, every=1, begin=1 / 6, end=0.5), 5 * 6, 5 * (3 + 1)),
         (SVDD(4), 1 + 4 * 5, 4 * 6),
         (SVDD(4, "best", value=lambda x, t: t), 6, 4),
         (RBF(23, 3), 23, 23),
@@ -360,7 +381,9 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
     [
         (lambda: BestOfN(0), "at least 1 particle, got 0"),
         (lambda: SMC(0), "at least 1 particle, got 0"),
-        (lambda: BackwardRollout(0), "at least 1 particle, got 0"),
+        (lambda: BackwardRollout(0), "BackwardRollout needs at least 1 particle, got 0"),
+        (lambda: DAS(0), "DAS needs at least 1 particle, got 0"),
+        (lambda: LiDARSMC(Lookahead(2, 2), 0), "LiDARSMC needs at least 1 particle, got 0"),
         (lambda: BackwardRollout(rollouts=0), "at least 1, got 0"),
         (lambda: BackwardRollout(every=0), "at least 1, got 4 and 0"),
         (lambda: SVDD(0), "at least 1 child .* got 0"),
@@ -384,7 +407,8 @@ def test_deterministic_solvers_are_refused():
 
     euler = SchedulerSolver(diffusers.FlowMatchEulerDiscreteScheduler(), 8)
     still = [GaussianAncestral(FIVE_FLOW.schedule, 8, eta=0.0), FlowSDE(FIVE_FLOW.schedule, 8, scale=0.0), euler]
-    for sampler in (RBF(60, 4), SVDD(4)):
+    particles = (SMC(), DAS(), DAS(derivative_free=True), BackwardRollout(), LiDARSMC(Lookahead(4, 3)))
+    for sampler in (RBF(60, 4), SVDD(4), *particles):
         for solver in still:
             given = Task(FIVE_FLOW, solver, LINEAR)
             with pytest.raises(ValueError, match="deterministic: use the solver GaussianAncestral with eta > 0"):
@@ -392,6 +416,34 @@ def test_deterministic_solvers_are_refused():
             assert given.meter.network == 0
         for solver in (GaussianAncestral(FIVE_FLOW.schedule, 8), FlowSDE(FIVE_FLOW.schedule, 8)):
             sampler(Task(FIVE_FLOW, solver, LINEAR), 2)
+    sure = SimpleNamespace(name="Sure", times=TOKENS.solver(6).times, begin=lambda noise: noise)
+    for sampler in (SMC(), SVDD(4), DCBG(), BackwardRollout(), RBF(60, 4)):
+        given = Task(TOKENS, sure, TABLE)
+        with pytest.raises(ValueError, match="those of Sure are deterministic: use the solver Ancestral"):
+            sampler(given, 2)
+        assert given.meter.network == 0
+
+
+class Broken(ParticleSampler):
+    """Its twists become NaN halfway."""
+
+    def twist(self, task, x_t, x0_hat, i):
+        return torch.full((len(x_t),), torch.nan if i == 3 else 0.0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "reward", "message"),
+    [
+        (SMC(), CallableReward(lambda samples, _: [math.nan] * len(samples), name="broken"), "'broken': 8 of 8 scores"),
+        (SVDD(3), CallableReward(lambda samples, _: [math.inf] * len(samples), name="broken"), "'broken': 6 of 6"),
+        (Broken(), TABLE, "resampled in 2 of 2 groups: a log-weight is NaN or infinite"),
+        (SVDD(3, value=lambda x, t: t * torch.nan), TABLE, "6 of 6 values of children are NaN or infinite"),
+        (SVDD(3, "best", value=lambda x, t: t / 0), TABLE, "6 of 6 values of children are NaN or infinite"),
+    ],
+)
+def test_what_is_not_a_number_is_named(sampler, reward, message):
+    with pytest.raises(ValueError, match=message):
+        sampler(task(TOKENS, reward, 1.0, 6), 2)
 
 
 # Learned values

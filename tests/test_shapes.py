@@ -136,6 +136,18 @@ def test_held_out_captions_are_balanced_and_never_drawn():
             held_out_prompts(number)
 
 
+def test_training_captions_are_drawn_evenly():
+    rng, count = random.Random(0), 12_000
+    prompts = [draw_prompt(rng) for _ in range(count)]
+    categories = Counter(prompt.category for prompt in prompts)
+    singles = Counter(prompt for prompt in prompts if prompt.category == "single_object")
+    for found in (categories, singles):
+        mean = sum(found.values()) / len(found)
+        assert max(abs(number - mean) for number in found.values()) < 4.5 * mean**0.5
+    assert len(categories) == 6 and len(singles) == 36
+    assert {draw_prompt(rng, "counting").category for _ in range(20)} == {"counting"}
+
+
 def pairs_of(prompt: Prompt) -> set[frozenset]:
     shapes = [shape for shape, _ in prompt.wanted]
     pairs = {frozenset((shape, colour)) for shape, colour in prompt.wanted if colour}
@@ -260,6 +272,24 @@ def test_noise_and_blobs_are_never_right():
     whole = picture(("square", "green", 30, 30, 12))
     whole[:, :, 30:, :] = torch.where(whole[:, :, 30:] < 0.8, RGB[0].view(1, 3, 1, 1), whole[:, :, 30:])
     assert share(whole, ["a square"]) == 0
+
+
+@pytest.mark.parametrize(("side", "seen"), [(4, 1), (5, 2)])
+def test_spots_below_20_pixels_are_dirt(side, seen):
+    image = picture(("circle", "red", 20, 20, 9))
+    image[0, :, 50 : 50 + side, 50 : 50 + side] = RGB[COLOURS.index("blue")].view(3, 1, 1)
+    assert len(read(image)[0]) == seen
+    assert verdicts(image, ["a circle"])[0].correct == (seen == 1)
+
+
+@pytest.mark.parametrize(("height", "shape"), [(12, "square"), (20, None)])
+def test_what_fits_no_shape_has_none(height, shape):
+    """A rectangle a x b covers 1 / (2 sqrt(b / a) - 1) of its union with the square: 0.84 and 0.55."""
+    image = torch.full((1, 3, 64, 64), 0.95)
+    image[0, :, 22 : 22 + height, 30:40] = RGB[COLOURS.index("green")].view(3, 1, 1)
+    ((seen,),) = read(image)
+    assert seen.shape == shape and seen.colour == "green" and seen.area == pytest.approx(10 * height, rel=0.02)
+    assert seen.fit >= 1 / (2 * (height / 10) ** 0.5 - 1) - 0.03
 
 
 def test_bad_pictures_are_named():

@@ -101,9 +101,15 @@ class Backbone(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """Hash of the weights that are in force: equal weights give equal banks."""
-        digest = hashlib.sha256(self.name.encode())
-        hash_tensors(digest, self.state_dict())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.name, self.state_dict())
+
+
+def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits that stand for a name and for the tensors of one or more state dicts."""
+    digest = hashlib.sha256(name.encode())
+    for tensors in weights:
+        hash_tensors(digest, tensors)
+    return digest.hexdigest()[:16]
 
 
 def hash_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:

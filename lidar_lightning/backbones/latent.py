@@ -1,7 +1,6 @@
 """Latent image models of diffusers as backbones: what Stable Diffusion, SDXL, SD3 and FLUX share."""
 
 import copy
-import hashlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from lidar_lightning.adapters import OWN, adapter_names, adapters_on, own_weights
 from lidar_lightning.assets import asset_path
-from lidar_lightning.backbones.base import Backbone, hash_tensors
+from lidar_lightning.backbones.base import Backbone, fingerprint
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
@@ -332,16 +331,13 @@ class LatentBackbone(Backbone):
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""
         told = (self.name, self.guidance_scale, self.cfg_scale, self.negative_prompt, self.lora_scales)
-        digest = hashlib.sha256(" ".join(map(str, told)).encode())
         off = adapter_names(self.network) - {OWN, *self.lora_scales}
         weights = {
             key.replace(".base_layer.", "."): value
             for key, value in self.network.state_dict().items()
             if not any(f".{name}." in key for name in off)
         }
-        for tensors in (weights, *(module.state_dict() for module in self.helpers)):
-            hash_tensors(digest, tensors)
-        return digest.hexdigest()[:16]
+        return fingerprint(" ".join(map(str, told)), weights, *(module.state_dict() for module in self.helpers))
 
 
 def own_name(pipe: Any) -> str:

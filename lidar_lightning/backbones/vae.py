@@ -1,20 +1,17 @@
 """The autoencoder between pixels and the latents of a diffusion model."""
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.backbones.base import hash_tensors
+from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.chunks import in_chunks
 
 
 def vae_fingerprint(vae: Any) -> str:
     """Identifies the latent space of a VAE: eight hexadecimal digits of its weights and scale."""
-    digest = hashlib.sha256(f"{vae.config.scaling_factor}".encode())
-    hash_tensors(digest, vae.state_dict())
-    return digest.hexdigest()[:8]
+    return fingerprint(f"{vae.config.scaling_factor}", vae.state_dict())[:8]
 
 
 def offset(vae: Any) -> float:

@@ -2,16 +2,14 @@
 
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
-from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
+from lidar_lightning.modules.muon import MuonModule
 from lidar_lightning.shapes.verdict import verdicts
 
 
-class AutoencoderModule(L.LightningModule):
+class AutoencoderModule(MuonModule):
     """Fits an AutoencoderKL by the absolute and the squared error of its reconstructions.
 
     Validation logs `val/l1` in units of the [0, 1] range, and `val/read`, the fraction of the reconstructions in which
@@ -32,11 +30,10 @@ class AutoencoderModule(L.LightningModule):
         decay: float = 0.5,
         kl: float = 1e-4,
     ):
-        super().__init__()
-        check_fractions(warmup, decay)
+        super().__init__(lr, warmup, decay)
         if kl < 0:
             raise ValueError(f"kl, the weight of the divergence, must not be negative, got {kl}")
-        self.vae, self.lr, self.warmup, self.decay, self.kl = vae, lr, warmup, decay, kl
+        self.vae, self.kl = vae, kl
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         pixels = (2 * batch["image"] - 1).contiguous(memory_format=torch.channels_last)
@@ -55,11 +52,6 @@ class AutoencoderModule(L.LightningModule):
         values = {"val/l1": (restored - images).abs().mean(), "val/read": read}
         self.log_dict(values, batch_size=len(images), prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def matrices(self) -> list[nn.Parameter]:
         ends = {id(self.vae.encoder.conv_in.weight), id(self.vae.decoder.conv_out.weight)}
-        matrices = [p for p in self.parameters() if p.ndim >= 2 and id(p) not in ends]
-        chosen = {id(p) for p in matrices}
-        others = [p for p in self.parameters() if id(p) not in chosen]
-        optimizer = MuonAdamW(matrices, others, self.lr)
-        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return [p for p in self.parameters() if p.ndim >= 2 and id(p) not in ends]

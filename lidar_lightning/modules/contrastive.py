@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lidar_lightning.attention import training_attention
-from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
+from lidar_lightning.modules.muon import MuonModule
 from lidar_lightning.shapes.scorer import ShapesScorer
 
 
-class ContrastiveModule(L.LightningModule):
+class ContrastiveModule(MuonModule):
     """Fits a ShapesScorer so that every picture finds its caption in the batch, and every caption its picture.
 
     That is the loss of CLIP (Radford et al., arXiv 2103.00020). In batches with twins, each scene stands beside one
@@ -38,11 +36,10 @@ class ContrastiveModule(L.LightningModule):
         decay: float = 0.5,
         noise: float = 0.05,
     ):
-        super().__init__()
-        check_fractions(warmup, decay)
+        super().__init__(lr, warmup, decay)
         if noise < 0:
             raise ValueError(f"noise is a standard deviation, got {noise}")
-        self.model, self.lr, self.warmup, self.decay, self.noise = model, lr, warmup, decay, noise
+        self.model, self.noise = model, noise
 
     def disturb(self, images: Tensor) -> Tensor:
         """Pictures (n, 3, H, W) mixed with their 3 x 3 means and noise, by another amount each."""
@@ -86,11 +83,6 @@ class ContrastiveModule(L.LightningModule):
         self.model.mean.copy_(both.mean())
         self.model.std.copy_(both.std())
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def matrices(self) -> list[nn.Parameter]:
         parts = (self.model.convolutions[1:], self.model.image_transformer, self.model.text_transformer)
-        matrices = [p for part in parts for p in part.parameters() if p.ndim >= 2]
-        chosen = {id(p) for p in matrices}
-        others = [p for p in self.parameters() if id(p) not in chosen]
-        optimizer = MuonAdamW(matrices, others, self.lr)
-        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return [p for part in parts for p in part.parameters() if p.ndim >= 2]

@@ -1,17 +1,15 @@
 """Training the denoiser and the text encoders of a latent text-to-image pipeline from scratch with `trainer.fit`."""
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lidar_lightning.attention import training_attention
-from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
+from lidar_lightning.modules.muon import MuonModule
 from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import LENGTH, held_out_prompts
 from lidar_lightning.shapes.render import SIZE
@@ -21,7 +19,7 @@ NOT_HIDDEN = re.compile(r"emb|norm|shared|bias|conv_in|conv_out|^denoiser\.proj_
 """Names of weights that are no hidden matrices: embeddings, modulation, input and output layers."""
 
 
-class LatentPretrainModule(L.LightningModule, ABC):
+class LatentPretrainModule(MuonModule):
     """Fits a diffusers pipeline on latents and their captions.
 
     A fraction `dropout` of the captions is left empty, for classifier-free guidance. Text encoders are trained with
@@ -50,12 +48,11 @@ class LatentPretrainModule(L.LightningModule, ABC):
         steps: int = 25,
         guidance: float = 3.0,
     ):
-        super().__init__()
-        check_fractions(warmup, decay)
+        super().__init__(lr, warmup, decay)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is a fraction of the captions, got {dropout}")
-        self.pipe, self.lr, self.warmup, self.decay, self.dropout = pipe, lr, warmup, decay, dropout
-        self.per_category, self.steps, self.guidance = per_category, steps, guidance
+        self.pipe, self.dropout, self.per_category = pipe, dropout, per_category
+        self.steps, self.guidance = steps, guidance
         parts = pipe.components
         self.denoiser: nn.Module = parts["unet" if "unet" in parts else "transformer"]
         self.text = nn.ModuleList(parts[name] for name in ("text_encoder", "text_encoder_2") if name in parts)
@@ -105,14 +102,9 @@ class LatentPretrainModule(L.LightningModule, ABC):
                 correct.setdefault(name, []).append(verdict.correct)
         return {name: sum(values) / len(values) for name, values in correct.items()}
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        named = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        hidden = {name for name, p in named.items() if p.ndim >= 2 and not NOT_HIDDEN.search(name)}
-        matrices = [p for name, p in named.items() if name in hidden]
-        others = [p for name, p in named.items() if name not in hidden]
-        optimizer = MuonAdamW(matrices, others, self.lr)
-        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def matrices(self) -> list[nn.Parameter]:
+        named = ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+        return [p for name, p in named if p.ndim >= 2 and not NOT_HIDDEN.search(name)]
 
 
 class StableDiffusionPretrain(LatentPretrainModule):

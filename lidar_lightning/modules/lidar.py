@@ -16,7 +16,7 @@ from lidar_lightning.report import write_report
 from lidar_lightning.rewards import Reward, score
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
-from lidar_lightning.summary import summarise
+from lidar_lightning.summary import summarise, with_reward
 from lidar_lightning.writers import Part, RunFolder, part_key
 
 DEFAULT_ESS = 0.1
@@ -163,7 +163,9 @@ class LiDARModule(L.LightningModule):
         if not self.trainer.is_global_zero:
             return
         batches = cast(Any, self.trainer.predict_dataloaders).dataset
-        parts = self.run.finish([part_key(item["prompts"], item["indices"]) for item in batches])
+        parts = self.run.parts([part_key(item["prompts"], item["indices"]) for item in batches])
+        parts = with_reward(parts, self.reward)
+        self.run.write_tables(parts)
         prompts = list(dict.fromkeys(prompt for part in parts for prompt in part.prompts))
         banks = [self.bank(prompt) for prompt in prompts] if self.lookahead else []
         if self.backbone.modality == "image":

@@ -1,13 +1,11 @@
 """Training a token denoiser from scratch with `trainer.fit`."""
 
-import lightning as L
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lidar_lightning.backbones import UDLM
 from lidar_lightning.losses.udlm import posterior_cross_entropy
-from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
+from lidar_lightning.modules.muon import MuonModule
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
@@ -15,7 +13,7 @@ from lidar_lightning.seeding import Generators, stream_seed
 MIN_TIME = 1e-3
 
 
-class PretrainModule(L.LightningModule):
+class PretrainModule(MuonModule):
     """Fits UDLM on clean tokens by the posterior cross-entropy, weighted like the NELBO.
 
     Use lightning's `EMAWeightAveraging` callback for the weights that are validated and exported. Validation logs
@@ -39,10 +37,8 @@ class PretrainModule(L.LightningModule):
         samples: int = 256,
         compile: bool = False,
     ):
-        super().__init__()
-        check_fractions(warmup, decay)
-        self.backbone, self.lr, self.samples, self.compile_network = backbone, lr, samples, compile
-        self.warmup, self.decay = warmup, decay
+        super().__init__(lr, warmup, decay)
+        self.backbone, self.samples, self.compile_network = backbone, samples, compile
 
     def on_fit_start(self) -> None:
         if self.compile_network:
@@ -75,11 +71,6 @@ class PretrainModule(L.LightningModule):
             valid = sum(parse(text) is not None for text in strings) / len(strings)
             self.log("val/valid", valid, batch_size=1, prog_bar=True, sync_dist=True)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def matrices(self) -> list[nn.Parameter]:
         blocks: nn.Module = self.backbone.backbone.blocks
-        matrices = [p for name, p in blocks.named_parameters() if p.ndim == 2 and "adaLN" not in name]
-        chosen = {id(p) for p in matrices}
-        others = [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
-        optimizer = MuonAdamW(matrices, others, self.lr)
-        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return [p for name, p in blocks.named_parameters() if p.ndim == 2 and "adaLN" not in name]

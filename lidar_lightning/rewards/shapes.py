@@ -1,13 +1,12 @@
 """Rewards of pictures of the shapes task: a learned one to guide by, and the verdict of a program to measure with."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lidar_lightning.backbones.base import hash_tensors
+from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.rewards.images import check_images
 from lidar_lightning.rewards.network import NetworkReward, Precision, check_prompts
@@ -41,9 +40,8 @@ class ShapesReward(NetworkReward):
         dtype: Precision = "float32",
     ):
         super().__init__(model, batch_size, device, dtype)
-        digest = hashlib.sha256()
-        hash_tensors(digest, self.network.state_dict())
-        self.version = f"{self.revision}, weights={digest.hexdigest()[:16]}, dtype={dtype}"
+        weights = fingerprint("", self.network.state_dict())
+        self.version = f"{self.revision}, weights={weights}, dtype={dtype}"
 
     def load(self) -> ShapesScorer:
         return ShapesScorer.from_pretrained(self.model)

@@ -1,7 +1,7 @@
 """What every sampler is given and what it must do: draw samples of one prompt, of high reward, within a budget."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -92,10 +92,6 @@ class Task:
         decoded = self.backbone.decode(x0)
         return self.temperature * utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
 
-    def without_budget(self) -> Self:
-        """The same task with a meter of its own, to measure what another method would spend."""
-        return replace(self, meter=Meter())
-
 
 class Sampler(ABC):
     """A way to draw samples of high reward.
@@ -156,11 +152,12 @@ def check_random(name: str, task: Task, x: Tensor) -> None:
     Args:
         x: at the first time (B, *S).
     """
-    transition = getattr(task.solver, "transition", None)
+    transition, continuous = getattr(task.solver, "transition", None), x.is_floating_point()
     # Predictions of continuous data are like x itself, and the noise of a step does not depend on them.
-    fixed = x.is_floating_point() and len(task.steps) > 1 and transition and transition(x, x, *task.steps[0]).std == 0
+    fixed = continuous and len(task.steps) > 1 and transition and transition(x, x, *task.steps[0]).std == 0
     if transition is None or fixed:
+        use = "GaussianAncestral with eta > 0, or FlowSDE with scale > 0" if continuous else "Ancestral"
         raise ValueError(
-            f"{name} chooses among random steps, and those of {task.solver.name} are deterministic: use the solver "
-            "GaussianAncestral with eta > 0, or FlowSDE with scale > 0"
+            f"{name} needs random steps of a known law, and those of {task.solver.name} are deterministic: use the "
+            f"solver {use}"
         )

@@ -1,6 +1,6 @@
 """Diffusion alignment as sampling: tempered particles whose proposals follow the gradient of the reward."""
 
-from typing import Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -17,9 +17,10 @@ class DAS(ParticleSampler):
     for it, so that more particles come closer to p(x0) exp(lambda r(x0)). Source: Kim, Kim, Park, arXiv 2501.05803.
 
     Args:
-        particles, threshold, resampling, keep: see `ParticleSampler`.
+        particles, resampling: see `ParticleSampler`.
         gamma: speed of tempering, above 0; None lets it reach 1 at the end of the last step; published 0.008 for 100.
         derivative_free: propose from the model itself, so that neither reward nor network need a gradient.
+        settings: of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -28,13 +29,13 @@ class DAS(ParticleSampler):
     def __init__(
         self,
         particles: int = 4,
-        threshold: float = 0.5,
+        *,
         resampling: str = "ssp",
-        keep: Literal["draw", "best"] = "draw",
         gamma: float | None = None,
         derivative_free: bool = False,
+        **settings: Any,
     ):
-        super().__init__(particles, threshold, resampling, keep)
+        super().__init__(particles, resampling=resampling, **settings)
         if gamma is not None and gamma <= 0:
             raise ValueError(f"gamma must be above 0, or None to reach 1 at the last step, got {gamma}")
         self.gamma, self.gradients = gamma, not derivative_free

@@ -6,7 +6,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget
+from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
 from lidar_lightning.solvers import Categorical
 
 
@@ -45,6 +45,7 @@ class DCBG(Sampler):
             raise ValueError(
                 f"D-CBG edits tokens, and samples of {task.backbone.name!r} are continuous: use SMC, SVDD or LiDAR"
             )
+        check_random("D-CBG", task, x)
         for i, (t, s) in enumerate(task.steps):
             x0_hat = task.predict(x, t)
             guided = self.guided_steps(steps, x.shape[1] * (x0_hat.shape[-1] - 1))

@@ -1,7 +1,7 @@
 """Diffusion posterior sampling: after each step, the sample is moved along the gradient of the reward."""
 
 from copy import copy
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
@@ -19,23 +19,14 @@ class DPS(GradientSampler):
     Args:
         scale: zeta', at least 0; published 0.3 to 1.
         norm: "gradient" or "loss".
-        start, stop, damped, spread, curvature: see `GradientSampler`.
+        settings: of `GradientSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
     """
 
-    def __init__(
-        self,
-        scale: float = 0.3,
-        norm: Literal["gradient", "loss"] = "gradient",
-        start: float = 1.0,
-        stop: float = 0.0,
-        damped: bool = False,
-        spread: float = 1.0,
-        curvature: float = 2.0,
-    ):
-        super().__init__(scale, start, stop, damped, spread, curvature)
+    def __init__(self, scale: float = 0.3, norm: Literal["gradient", "loss"] = "gradient", **settings: Any):
+        super().__init__(scale, **settings)
         if norm not in ("gradient", "loss"):
             raise ValueError(f"norm is 'gradient' or 'loss', got {norm!r}")
         self.norm = norm

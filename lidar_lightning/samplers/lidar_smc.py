@@ -1,6 +1,6 @@
 """LiDAR with particles: its closed form as proposal and twist of a particle filter."""
 
-from typing import Literal, Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -20,23 +20,23 @@ class LiDARSMC(ParticleSampler):
 
     Args:
         lookahead: how the bank is drawn.
-        particles, threshold, resampling, keep: see `ParticleSampler`.
+        particles: per sample.
         scale, ess, start, stop: see `LiDARGuidance`; without ess the temperature is the task's own.
+        settings: of `ParticleSampler`.
     """
 
     def __init__(
         self,
         lookahead: Lookahead,
         particles: int = 4,
-        threshold: float = 0.5,
-        resampling: str = "systematic",
-        keep: Literal["draw", "best"] = "draw",
+        *,
         scale: float = 1.0,
         ess: float | None = None,
         start: float = 1.0,
         stop: float = 0.0,
+        **settings: Any,
     ):
-        super().__init__(particles, threshold, resampling, keep)
+        super().__init__(particles, **settings)
         self.plain = LiDAR(lookahead, scale, ess, start, stop)
 
     def within(self, calls: int, steps: int, count: int) -> Self:

@@ -1,6 +1,7 @@
 """Resampling of particles: pure functions of log-weights (G, K), of G groups of K particles each.
 
-Each returns, per group, K indices in [0, K), sorted, in which particle k stands K w_k times on average.
+Each returns, per group, K indices in [0, K), sorted, in which particle k stands K w_k times on average, and raises
+ValueError where weights cannot be normalised.
 """
 
 from collections.abc import Callable
@@ -12,15 +13,36 @@ Resampler = Callable[[Tensor, Tensor], Tensor]
 """(log-weights (G, K), uniform numbers (G, K) in [0, 1)) to indices (G, K) int64."""
 
 
+def normalised(log_weights: Tensor) -> Tensor:
+    """Weights (G, K) float64 that sum to one in each group.
+
+    Raises:
+        ValueError: if a log-weight is NaN or plus infinity, or all of a group are minus infinity.
+    """
+    weights = log_weights.double().softmax(-1)
+    bad = int(weights.isnan().any(-1).sum())
+    if bad:
+        raise ValueError(
+            f"particles cannot be resampled in {bad} of {weights.shape[:-1].numel()} groups: a log-weight is NaN or "
+            "infinite, or all weigh nothing; look for a reward, gradient or prediction that is not finite"
+        )
+    return weights
+
+
 def log_ess(log_weights: Tensor) -> Tensor:
-    """log of the effective sample size (sum w)^2 / sum w^2 over the last dimension, in log-space."""
+    """log of the effective sample size (sum w)^2 / sum w^2 over the last dimension, in log-space.
+
+    Raises:
+        ValueError: as `normalised`.
+    """
+    normalised(log_weights)
     log_weights = log_weights - log_weights.amax(-1, keepdim=True)
     return 2 * log_weights.logsumexp(-1) - (2 * log_weights).logsumexp(-1)
 
 
 def _at(points: Tensor, log_weights: Tensor) -> Tensor:
     """Where points in [0, 1) fall among the cumulated weights."""
-    cumulative = log_weights.double().softmax(-1).cumsum(-1)
+    cumulative = normalised(log_weights).cumsum(-1)
     cumulative = cumulative / cumulative[..., -1:]
     return torch.searchsorted(cumulative, points.contiguous(), right=True).clamp_max(log_weights.shape[-1] - 1)
 
@@ -49,7 +71,7 @@ def ssp(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     convergence of resampling methods", arXiv 1707.01845, algorithm 1.
     """
     groups, count = log_weights.shape
-    expected = count * log_weights.double().softmax(-1)
+    expected = count * normalised(log_weights)
     copies, parts = expected.floor(), expected.frac()
     rows, first = torch.arange(groups, device=log_weights.device), torch.zeros_like(uniforms[:, 0], dtype=torch.long)
     for other in range(1, count):

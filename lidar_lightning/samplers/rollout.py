@@ -2,7 +2,7 @@
 
 import math
 from copy import copy
-from typing import Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,9 +19,10 @@ class BackwardRollout(ParticleSampler):
     yardstick for small problems.
 
     Args:
-        particles, threshold, resampling, keep: see `ParticleSampler`.
+        particles: per sample.
         rollouts: continuations per particle and weighing, at least 1.
         every: weigh at each so many steps, at least 1.
+        settings: of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -30,13 +31,12 @@ class BackwardRollout(ParticleSampler):
     def __init__(
         self,
         particles: int = 4,
-        threshold: float = 0.5,
-        resampling: str = "systematic",
-        keep: Literal["draw", "best"] = "draw",
+        *,
         rollouts: int = 4,
         every: int = 1,
+        **settings: Any,
     ):
-        super().__init__(particles, threshold, resampling, keep)
+        super().__init__(particles, **settings)
         if rollouts < 1 or every < 1:
             raise ValueError(f"rollouts and every are at least 1, got {rollouts} and {every}")
         self.rollouts, self.every = rollouts, every

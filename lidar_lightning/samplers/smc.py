@@ -2,12 +2,12 @@
 
 from abc import abstractmethod
 from copy import copy
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles
+from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles, check_random
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
@@ -29,7 +29,8 @@ class ParticleSampler(Sampler):
         keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
 
     Raises:
-        ValueError: if a setting is out of range or unknown.
+        ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or weights
+            are NaN or infinite, or all of a sample's particles weigh nothing.
     """
 
     def __init__(
@@ -67,8 +68,9 @@ class ParticleSampler(Sampler):
 
     def draw(self, task: Task, count: int) -> Tensor:
         particles, groups = task.generators(count * self.particles), task.generators(count, "resampling")
-        self.prepare(task, count)
         x = task.start(particles)
+        check_random(type(self).__name__, task, x)
+        self.prepare(task, count)
         log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         promised = torch.zeros_like(log_weights)
         for i, (t, s) in enumerate(task.steps):
@@ -122,10 +124,11 @@ class SMC(ParticleSampler):
     the target is the same for all. "max" starts from the first reward, whatever its sign.
 
     Args:
-        particles, threshold, resampling, keep: see `ParticleSampler`.
+        particles: per sample.
         potential: one of the four.
         every: weigh at each so many steps.
         begin, end: fractions of the run between which to weigh.
+        settings: of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -134,15 +137,14 @@ class SMC(ParticleSampler):
     def __init__(
         self,
         particles: int = 4,
-        threshold: float = 0.5,
-        resampling: str = "systematic",
-        keep: Literal["draw", "best"] = "draw",
+        *,
         potential: Literal["diff", "max", "add", "rt"] = "diff",
         every: int = 5,
         begin: float = 0.2,
         end: float = 0.95,
+        **settings: Any,
     ):
-        super().__init__(particles, threshold, resampling, keep)
+        super().__init__(particles, **settings)
         if potential not in ("diff", "max", "add", "rt") or every < 1 or not 0 <= begin <= end <= 1:
             raise ValueError(
                 f"potential is 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= begin <= end <= 1, "

@@ -7,6 +7,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
+from lidar_lightning.functional import check_finite
 from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.seeding import Generators
@@ -31,7 +32,8 @@ class SVDD(Sampler):
             counted here.
 
     Raises:
-        ValueError: if a setting is out of range or unknown.
+        ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or a value
+            is NaN or infinite.
     """
 
     def __init__(self, children: int = 20, select: Literal["draw", "best"] = "draw", value: Value | None = None):
@@ -69,6 +71,7 @@ class SVDD(Sampler):
 
     def chosen(self, values: Tensor, parents: Generators) -> Tensor:
         """Rows (count,) of the chosen children, from the values (count * M,) of all."""
+        check_finite(values, "values of children")
         values = values.view(-1, self.children)
         picks = values.argmax(1) if self.select == "best" else pick(values, parents.rand(1))
         return torch.arange(len(values), device=values.device) * self.children + picks

@@ -2,7 +2,7 @@
 
 import math
 from copy import copy
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -19,24 +19,16 @@ class UniversalGuidance(GradientSampler):
     prediction does not depend on x_t. Source: Bansal et al., arXiv 2302.07121.
 
     Args:
-        scale, start, stop, damped, spread, curvature: see `GradientSampler`.
+        scale: see `GradientSampler`.
         recurrence: takes of each guided step, at least 1; published 2 to 10.
+        settings: of `GradientSampler`.
 
     Raises:
         ValueError: if a setting is out of range.
     """
 
-    def __init__(
-        self,
-        scale: float = 1.0,
-        recurrence: int = 1,
-        start: float = 1.0,
-        stop: float = 0.0,
-        damped: bool = False,
-        spread: float = 1.0,
-        curvature: float = 2.0,
-    ):
-        super().__init__(scale, start, stop, damped, spread, curvature)
+    def __init__(self, scale: float = 1.0, recurrence: int = 1, **settings: Any):
+        super().__init__(scale, **settings)
         if recurrence < 1:
             raise ValueError(f"recurrence must be at least 1, got {recurrence}")
         self.recurrence = recurrence
