@@ -189,6 +189,7 @@ class Comparison:
                 "reward_calls": mean([c["rewards"] for c in costs]),
                 "seconds": mean([sum(part.seconds for part in parts) for parts in runs]),
                 "peak_mib": max(c["peak_mib"] for c in costs),
+                **({"pilot_calls": pilot} if (pilot := max(c.get("pilot", 0) for c in costs)) else {}),
             }
             for name in dict.fromkeys(["reward", *(r.name for r in self.rewards)]):
                 low, middle, high = interval(self.values(runs, name))

@@ -14,7 +14,7 @@ from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
 from lidar_lightning.compare import Comparison, compare, interval
 from lidar_lightning.rewards import QED, RingCount
-from lidar_lightning.samplers import SMC, BestOfN, LiDAR
+from lidar_lightning.samplers import SMC, BestOfN, LiDAR, PlannedLiDAR
 
 SAMPLERS = {"best-of-n": BestOfN(), "smc": SMC(every=2), "lidar": LiDAR(Lookahead(2, 4))}
 
@@ -69,6 +69,18 @@ def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
     assert all(rows[0][row]["reward"] == rows[1][row]["reward"] for row in rows[0])
     with pytest.raises(ValueError, match="holds a run of other settings .*temperature"):
         compare(**settings(model, tmp_path, temperature=2.0))
+
+
+def test_pilots_are_reported_and_do_not_depend_on_what_is_drawn_first(model, tmp_path):
+    rows = {}
+    for seeds in ((0, 1), (1, 0)):
+        lookaheads = [Lookahead(1), Lookahead(2)]
+        planned = PlannedLiDAR(lookaheads, [2, 4], ["pilot"], samples=2, repetitions=1, references=4)
+        given = {"samplers": {"planned": planned}, "budgets": [8], "seeds": list(seeds), "metrics": []}
+        compare(**settings(model, tmp_path / str(seeds), **given))
+        rows[seeds] = json.loads((tmp_path / str(seeds) / "summary.json").read_text())["methods"]["planned @ 8"]
+    assert all(rows[0, 1][key] == rows[1, 0][key] for key in ("reward", "nfe", "pilot_calls"))
+    assert rows[0, 1]["nfe"] <= 8 and rows[0, 1]["pilot_calls"] > 4 * 4
 
 
 CONFIG = """
