@@ -54,21 +54,23 @@ class Lookahead:
                 raise ValueError(f"lookahead {name} must be at least 1, got {value}")
         self.steps, self.n, self.backbone, self.batch_size, self.preset = steps, n, backbone, batch_size, preset
         self.decoder = decoder
-        self._made: tuple[Backbone, Backbone] | None = None
-        self._tiny: Any = None
+        # What the preset and the decoder need: by the model that is guided, and by the name of the decoder.
+        self._loaded: dict[Any, Any] = {}
 
     def of_size(self, n: int) -> "Lookahead":
-        """The same with n samples per prompt."""
-        return Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder)
+        """The same with n samples per prompt; what either has loaded serves both."""
+        other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder)
+        other._loaded = self._loaded
+        return other
 
     def source(self, backbone: Backbone) -> Backbone:
         """The model that draws lookaheads for `backbone`."""
         chosen = self.backbone or backbone
         if self.preset is None:
             return chosen
-        if self._made is None or self._made[0] is not chosen:
-            self._made = chosen, lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
-        return self._made[1]
+        if chosen not in self._loaded:
+            self._loaded[chosen] = lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
+        return self._loaded[chosen]
 
     def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
         """Where the bank of a prompt comes from.
@@ -103,11 +105,11 @@ class Lookahead:
 
     def _decode(self, source: Any, samples: Tensor) -> Tensor:
         """Pixels of lookaheads by the tiny decoder."""
-        if self._tiny is None:
+        if self.decoder not in self._loaded:
             from lidar_lightning.backbones.loading import load_tiny_vae
 
-            self._tiny = load_tiny_vae(str(self.decoder), source)
-        return decode(self._tiny.to(samples.device), source.unpack(samples))
+            self._loaded[self.decoder] = load_tiny_vae(str(self.decoder), source)
+        return decode(self._loaded[self.decoder].to(samples.device), source.unpack(samples))
 
     def _draw(self, source: Backbone, provenance: Provenance) -> LookaheadBank:
         prompt, start = provenance.prompt, time.perf_counter()

@@ -14,7 +14,7 @@ from lidar_lightning.run_data import Run, read_run, read_summary, reward_columns
 
 SHOWN = 12
 KEY_COLUMNS = ("reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "nfe", "seconds")
-LOWER_IS_BETTER = {"nfe", "seconds", "ms", "memory", "nelbo", "loss"}
+LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "loss"}
 NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
 
 

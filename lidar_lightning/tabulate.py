@@ -84,6 +84,7 @@ def tabulate(
             "reward_calls": mean([cost["rewards"] for cost in costs]),
             "seconds": mean([sum(part.seconds for part in runs[cell]) for cell in cells]),
             "peak_mib": max(cost["peak_mib"] for cost in costs),
+            **({"pilot_calls": pilot} if (pilot := max(cost.get("pilot", 0) for cost in costs)) else {}),
             "reward_ci95": lines["reward"][2] - lines["reward"][1],
         }
     return {"methods": methods, "curves": curves}

@@ -16,9 +16,8 @@ from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
 from lidar_lightning.compare import Comparison, compare
 from lidar_lightning.describe import describe
-from lidar_lightning.modules.value import ValueModule
 from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, SyntheticAccessibility
-from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR
+from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR, PlannedLiDAR
 from lidar_lightning.tabulate import interval
 from lidar_lightning.writers import RunFolder
 
@@ -143,6 +142,18 @@ def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
     Comparison(**settings(model, tmp_path, **changes)).work()
     with pytest.raises(ValueError, match="holds a run of other settings .*fingerprint"):
         Comparison(**settings(model, tmp_path, **changes | {"samplers": {"svdd": SVDD(value=second)}})).work()
+
+
+def test_pilots_are_reported_and_do_not_depend_on_what_is_drawn_first(model, tmp_path):
+    rows = {}
+    for seeds in ((0, 1), (1, 0)):
+        lookaheads = [Lookahead(1), Lookahead(2)]
+        planned = PlannedLiDAR(lookaheads, [2, 4], ["pilot"], samples=2, repetitions=1, references=4)
+        given = {"samplers": {"planned": planned}, "budgets": [8], "seeds": list(seeds), "metrics": []}
+        compare(**settings(model, tmp_path / str(seeds), **given))
+        rows[seeds] = json.loads((tmp_path / str(seeds) / "summary.json").read_text())["methods"]["planned @ 8"]
+    assert all(rows[0, 1][key] == rows[1, 0][key] for key in ("reward", "nfe", "pilot_calls"))
+    assert rows[0, 1]["nfe"] <= 8 and rows[0, 1]["pilot_calls"] > 4 * 4
 
 
 CONFIG = """

@@ -70,6 +70,12 @@ def test_adapter_is_on_for_lookaheads_only(files):
     assert torch.equal(draw(model), plain) and model.fingerprint() == fingerprint != fast.fingerprint()
 
 
+def test_an_adapter_is_loaded_once_for_lookaheads_of_every_size(files):
+    model, lookahead = backbone(), Lookahead(n=3, preset="adapter")
+    bigger = [lookahead.of_size(n) for n in (4, 5)]
+    assert bigger[0].source(model) is bigger[1].source(model) is lookahead.source(model)
+
+
 def test_other_weights_share_the_latent_space(files):
     model = backbone()
     fast = lookahead_backbone(model, "other")

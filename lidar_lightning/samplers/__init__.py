@@ -16,6 +16,7 @@ HOMES = {
     "LiDARSMC": "lidar_smc",
     "Meter": "meter",
     "ParticleSampler": "smc",
+    "PlannedLiDAR": "planner",
     "RBF": "rbf",
     "SMC": "smc",
     "SVDD": "svdd",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lidar_lightning.samplers.lidar_smc import LiDARSMC
     from lidar_lightning.samplers.loop import Sampled, sample
     from lidar_lightning.samplers.meter import BudgetSpentError, Meter
+    from lidar_lightning.samplers.planner import PlannedLiDAR
     from lidar_lightning.samplers.rbf import RBF
     from lidar_lightning.samplers.rollout import BackwardRollout
     from lidar_lightning.samplers.smc import SMC, ParticleSampler
@@ -59,6 +61,7 @@ __all__ = [
     "LiDARSMC",
     "Meter",
     "ParticleSampler",
+    "PlannedLiDAR",
     "RBF",
     "SMC",
     "SVDD",

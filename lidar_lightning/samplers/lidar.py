@@ -10,6 +10,7 @@ from torch import Tensor
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Sampler, Task, check_budget
+from lidar_lightning.samplers.loop import Guidance
 from lidar_lightning.seeding import Generators
 
 
@@ -31,7 +32,7 @@ def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
     return Members(bank.samples, values, torch.zeros_like(values))
 
 
-def guided(task: Task, guidance: LiDARGuidance, generators: Generators) -> Tensor:
+def guided(task: Task, guidance: Guidance, generators: Generators) -> Tensor:
     """One guided sample per generator."""
     x = task.start(generators)
     for t, s in task.steps:

@@ -23,6 +23,7 @@ class Meter:
         backward: backward passes through the network.
         rewards: samples scored.
         decodes: samples decoded.
+        pilot: network calls that chose settings, once for all prompts and beside the budget; `network` is without them.
         seconds, peak_mib: of the code under `running`; memory is the CUDA device's, else this process's (Linux).
     """
 
@@ -31,6 +32,7 @@ class Meter:
     backward: int = 0
     rewards: int = 0
     decodes: int = 0
+    pilot: int = 0
     seconds: float = 0.0
     peak_mib: float = 0.0
 
@@ -63,9 +65,9 @@ class Meter:
             self.peak_mib = max(self.peak_mib, _peak())
 
     def row(self, samples: int) -> dict[str, float]:
-        """The counts per sample, and seconds and peak MiB in all."""
+        """The counts per sample, and pilot, seconds and peak MiB in all."""
         counts = {key: value for key, value in asdict(self).items() if key != "budget"}
-        whole = ("seconds", "peak_mib")
+        whole = ("pilot", "seconds", "peak_mib")
         return {key: value if key in whole else value / samples for key, value in counts.items()}
 
 
