@@ -7,7 +7,7 @@ from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance import LiDARGuidance
 from lidar_lightning.lazy import lazy_attributes
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.modules import DPOModule, LiDARModule, PretrainModule, RewardTuningModule
+from lidar_lightning.modules import DPOModule, LiDARModule, PretrainModule, RewardTuningModule, ValueModule
 from lidar_lightning.pipelines import guide
 from lidar_lightning.rewards import Reward
 
@@ -38,5 +38,6 @@ __all__ = [
     "StableDiffusion",
     "StableDiffusion3",
     "StableDiffusionXL",
+    "ValueModule",
     "guide",
 ]

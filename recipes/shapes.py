@@ -1,25 +1,27 @@
-"""The shapes task: `python -m recipes.shapes lidar`, or `banks`, `dpo` and `lidar --checkpoint`."""
+"""The shapes task: `python -m recipes.shapes lidar`, or `banks` and `dpo`, or `tune`, and then `lidar --checkpoint`."""
 
 import json
 import random
 from pathlib import Path
+from typing import Literal
 
 from tqdm.auto import tqdm
 
-from lidar_lightning import BankStore, Flux, Lookahead, StableDiffusion
+from datamodules import ShapesDataModule
+from lidar_lightning import BankStore, Flux, Lookahead, RewardTuningModule, StableDiffusion
 from lidar_lightning.assets import asset_path
 from lidar_lightning.backbones.latent import LatentBackbone
 from lidar_lightning.rewards import ShapesReward, ShapesVerdict
 from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import LENGTH, draw_prompt, held_out_prompts
 from lidar_lightning.shapes.render import SIZE
-from recipes.text_to_image import fine_tune, sample
+from recipes.text_to_image import fine_tune, fit, sample
 
 MODEL = "shapes-sd"
 
 
 def load(model: str = MODEL, dtype: str = "float32") -> LatentBackbone:
-    """A shipped model, "shapes-sd", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
+    """A shipped model, "shapes-sd" or "shapes-flux", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
 
     It samples without classifier-free guidance and without noise, which leaves room to improve.
 
@@ -28,7 +30,7 @@ def load(model: str = MODEL, dtype: str = "float32") -> LatentBackbone:
     """
     index = (asset_path(model) or Path(model)) / "model_index.json"
     if not index.is_file():
-        raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd, or train one")
+        raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd or shapes-flux, or train one")
     if json.loads(index.read_text())["_class_name"] == "FluxPipeline":
         return Flux.from_pretrained(model, dtype, max_sequence_length=LENGTH, height=SIZE, width=SIZE)
     return StableDiffusion.from_pretrained(model, dtype, guidance_scale=1.0, scheduler="DDIMScheduler")
@@ -102,7 +104,25 @@ def dpo(
     )  # fmt: skip
 
 
+def tune(
+    out: str = "outputs/shapes/draft",
+    method: Literal["refl", "draft"] = "draft",
+    model: str = MODEL,
+    calls: int = 25,
+    steps: int = 100,
+    lr: float = 3e-4,
+    batch_size: int = 16,
+    reward: str = "shapes-reward",
+) -> str:
+    """Fine-tunes LoRA adapters by the gradient of the reward, on samples of `calls` network calls of training captions.
+
+    Returns the path of their checkpoint; goes on where a killed run stopped.
+    """
+    module = RewardTuningModule(load(model), ShapesReward(reward), method, calls, lr=lr, export=str(Path(out) / "lora"))
+    return fit(module, ShapesDataModule(batch_size=batch_size), out, steps, accumulate=1, precision="32-true")
+
+
 if __name__ == "__main__":
     from jsonargparse import auto_cli
 
-    auto_cli([lidar, banks, dpo])
+    auto_cli([lidar, banks, dpo, tune])

@@ -1,4 +1,4 @@
-"""What the recipes of the image models share: a predict run, and a DPO run."""
+"""What the recipes of the image models share: a predict run, a DPO run, and how all fine-tuning runs."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 from datamodules import PreferenceDataModule, PromptDataModule
 from lidar_lightning import Backbone, DPOModule, LiDARModule, Lookahead, Reward
 from lidar_lightning.adapters import LoRA
+from lidar_lightning.modules.tuning import TuningModule
 
 
 def sample(
@@ -49,6 +50,15 @@ def fine_tune(
 
     `pairs` is a folder of picture pairs, or of scored banks, each of which gives `per_bank` pairs.
     """
+    data = PreferenceDataModule(pairs, reward, per_bank, batch_size=batch_size)
+    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, export=str(Path(out) / "lora"))
+    return fit(module, data, out, steps, accumulate, precision)
+
+
+def fit(
+    module: TuningModule, data: L.LightningDataModule, out: str, steps: int, accumulate: int, precision: Any
+) -> str:
+    """Fits for `steps` optimizer steps in all, from `out`/last.ckpt if there is one, and returns its path."""
     last = Path(out) / "last.ckpt"
     trainer = L.Trainer(
         max_steps=steps,
@@ -59,7 +69,5 @@ def fine_tune(
         log_every_n_steps=1,
         enable_model_summary=False,
     )
-    data = PreferenceDataModule(pairs, reward, per_bank, batch_size=batch_size)
-    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, export=str(Path(out) / "lora"))
     trainer.fit(module, data, ckpt_path=last if last.exists() else None)
     return str(last)

@@ -7,6 +7,7 @@ from lidar_lightning.backbones import Backbone
 from lidar_lightning.rewards import Reward
 from lidar_lightning.samplers.base import Task
 from lidar_lightning.schedules import FlowMatching, LogLinear, VariancePreserving
+from lidar_lightning.seeding import stream_seed
 from lidar_lightning.solvers import Ancestral, GaussianAncestral
 from tests import reference
 
@@ -56,9 +57,10 @@ class ExactMixture(Exact):
     def predict(self, x_t, t, condition):
         alpha, sigma = (c[0].item() for c in self.schedule(t.double()))
         variance = alpha**2 * self.std**2 + sigma**2
-        gap = x_t[:, None].double() - alpha * self.means
-        chance = (self.weights.log() - gap.square().sum(-1) / (2 * variance)).softmax(-1)
-        return (chance[..., None] * (self.means + alpha * self.std**2 / variance * gap)).sum(1)
+        x, pull = x_t.double(), alpha * self.std**2 / variance
+        logits = self.weights.log() + alpha * (x @ self.means.T - alpha * self.means.square().sum(1) / 2) / variance
+        centre = logits.softmax(-1) @ self.means
+        return centre + pull * (x - alpha * centre)
 
     def solver(self, steps):
         return GaussianAncestral(self.schedule, steps)
@@ -169,6 +171,32 @@ TOKENS_TILTED = DATA * np.exp(SCORES) / (DATA * np.exp(SCORES)).sum()
 
 def task(model, reward, temperature=1.0, steps=40, seed=0, **settings):
     return Task(model, model.solver(steps), reward, "numbers", temperature, seed, batch_size=100_000, **settings)
+
+
+class Stream:
+    """One stream for all samples, in place of `Generators`: a hundred times faster where thousands are drawn."""
+
+    def __init__(self, count, seed):
+        self.count, self.stream = count, torch.Generator().manual_seed(seed)
+
+    def take(self, rows):
+        taken = Stream(len(rows), 0)
+        taken.stream = self.stream
+        return taken
+
+    def randn(self, *shape):
+        return torch.randn(self.count, *shape, generator=self.stream, dtype=torch.float64)
+
+    def rand(self, *shape):
+        return torch.rand(self.count, *shape, generator=self.stream, dtype=torch.float64)
+
+
+def large(*args, **settings):
+    """A task to draw many samples."""
+    given = task(*args, **settings)
+    given.batch_size = 8192
+    given.generators = lambda count, purpose="sample": Stream(count, stream_seed(given.seed, purpose, 0))
+    return given
 
 
 def total_variation(p, q):

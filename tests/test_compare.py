@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lidar_lightning import UDLM, Lookahead
+from lidar_lightning import UDLM, Lookahead, ValueModule
 from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
 from lidar_lightning.compare import Comparison, compare
@@ -158,6 +158,45 @@ samplers:
   best-of-n: {{class_path: lidar_lightning.samplers.BestOfN}}
   own: {{class_path: {own}}}
 """
+
+
+VALUE = """
+  svdd-mc:
+    class_path: lidar_lightning.samplers.SVDD
+    init_args:
+      value: {{class_path: lidar_lightning.ValueModule.from_checkpoint, init_args: {{path: {path}}}}}
+"""
+
+
+def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
+    """`lidar fit -c configs/qm9/value.yaml`, then the entry that its first lines show."""
+    model.save_pretrained(tmp_path / "model")
+    config = Path(__file__).parent.parent / "configs" / "qm9" / "value.yaml"
+    options = {
+        "model.init_args.shape": "[12]",
+        "data.init_args.backbone.init_args.pretrained_model_name_or_path": tmp_path / "model",
+        "data.init_args.samples": 4,
+        "data.init_args.steps": 4,
+        "trainer.max_epochs": 1,
+        "trainer.accelerator": "cpu",
+        "trainer.logger": "false",
+        "trainer.enable_progress_bar": "false",
+    }
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "-c", str(config), *(f"--{name}={value}" for name, value in options.items())]) == 0
+    text = CONFIG.format(model=tmp_path / "model", out=tmp_path / "out", own="lidar_lightning.samplers.SMC")
+    text += VALUE.format(path="outputs/qm9/value/last.ckpt")[1:]
+    (tmp_path / "compare.yaml").write_text(text)
+    assert main(["compare", "--config", "compare.yaml"]) == 0
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["methods"]
+    assert rows["svdd-mc @ 8"]["nfe"] == 4 and rows["svdd-mc @ 8"]["reward_calls"] == 20
+    module = ValueModule.from_checkpoint("outputs/qm9/value/last.ckpt")
+    settings = json.loads((tmp_path / "out" / "svdd-mc @ 8" / "run.json").read_text())
+    assert settings["sampler"]["value"] == module.name
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    for path, message in (("nowhere.ckpt", "no checkpoint"), ("other.ckpt", "not of a ValueModule")):
+        with pytest.raises(ValueError, match=message):
+            ValueModule.from_checkpoint(path)
 
 
 def readme_example():

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidar_lightning import UDLM
-from recipes import demo, qm9_pretrain
+from lidar_lightning import UDLM, ValueModule
+from recipes import demo, qm9_pretrain, qm9_value
+from tests.conftest import tiny
 
 
 def test_pretraining_runs_resumes_and_exports(tmp_path):
@@ -17,6 +18,13 @@ def test_pretraining_runs_resumes_and_exports(tmp_path):
     assert (first["global_step"], second["global_step"]) == (4, 8)
     assert (folder / "model.safetensors").stat().st_size < 1e6
     assert UDLM.from_pretrained(folder).model_length == 24
+
+
+def test_a_value_is_learned_from_molecules(tmp_path):
+    tiny().save_pretrained(tmp_path / "model")
+    path = qm9_value.main(str(tmp_path), str(tmp_path / "model"), samples=6, steps=3, epochs=1)
+    value = ValueModule.from_checkpoint(path)(torch.zeros(2, 12, dtype=torch.int64), torch.tensor([0.3, 0.6]))
+    assert value.shape == (2,) and value[0] != value[1]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from tests.exact import (
     ExactMixture,
     Linear,
     Quadratic,
+    large,
     task,
     tilted,
     total_variation,
@@ -46,26 +47,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-class Stream:
-    """One stream for all samples, in place of `Generators`: a hundred times faster where thousands are drawn."""
-
-    def __init__(self, count, purpose="sample"):
-        self.count, self.stream = count, torch.Generator().manual_seed(len(purpose))
-
-    def randn(self, *shape):
-        return torch.randn(self.count, *shape, generator=self.stream, dtype=torch.float64)
-
-    def rand(self, *shape):
-        return torch.rand(self.count, *shape, generator=self.stream, dtype=torch.float64)
-
-
-def large(*args, **settings):
-    """A task to draw many samples."""
-    given = task(*args, **settings)
-    given.generators = Stream
-    return given
 
 
 def outcome(sampler, count, reward=QUADRATIC, temperature=LAMBDA, model=FIVE, **settings):

@@ -1,13 +1,18 @@
-"""`recipes.shapes` on tiny models of the two classes: banks of training captions, DPO on them, and guided samples."""
+"""`recipes.shapes` on tiny models of the two classes: banks, DPO on them, tuning by the reward, and guided samples."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 
 from lidar_lightning.bank import LookaheadBank
-from lidar_lightning.shapes.grammar import parse
+from lidar_lightning.cli import main
+from lidar_lightning.rewards import ShapesVerdict, score
+from lidar_lightning.samplers.loop import sample
+from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.shapes.grammar import held_out_prompts, parse
 from lidar_lightning.shapes.networks import autoencoder, flux, save_half, stable_diffusion
 from lidar_lightning.shapes.scorer import ShapesScorer
 from recipes import demo, shapes
@@ -39,6 +44,45 @@ def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
         assert row[0] == method and row[1]["nfe"] == calls and 0 <= row[1]["shapes_verdict"] <= 1
         table = pd.read_csv(tmp_path / run / "samples.csv")
         assert len(table) == 4 and all(parse(caption).held_out for caption in table["prompt"])
+
+
+@pytest.mark.parametrize("name", ["shapes-sd", "shapes-flux"])
+def test_shipped_models_draw_what_simple_captions_ask_for(name):
+    model = shapes.load(name)
+    captions = [caption for caption in held_out_prompts() if parse(caption).category == "single_object"][:12]
+    generators = Generators([stream_seed(0, caption, 0) for caption in captions])
+    with torch.no_grad():
+        drawn = sample(model, model.solver(25), generators, model.encode(captions)).samples
+        others = captions[1:] + captions[:1]  # of another shape each
+        right, wrong = (score(ShapesVerdict(), model.decode(drawn), texts) for texts in (captions, others))
+    assert right.mean() >= 0.6 and wrong.mean() <= 0.2
+
+
+@pytest.mark.parametrize("method", ["refl", "draft"])
+def test_tuning_by_the_reward_then_predict(method, models, tmp_path):
+    model, reward = str(models / "StableDiffusion"), str(models / "reward")
+    checkpoint = shapes.tune(
+        str(tmp_path / method), method, model, calls=2, steps=2, lr=0.1, batch_size=2, reward=reward
+    )
+    assert (tmp_path / method / "lora" / "pytorch_lora_weights.safetensors").is_file()
+    pictures = []
+    for run in ("plain", "tuned"):
+        options = {
+            "model.init_args.backbone.init_args.pretrained_model_name_or_path": model,
+            "model.init_args.reward.init_args.model": reward,
+            "model.init_args.lookahead.init_args.n": 2,
+            "model.init_args.steps": 2,
+            "model.init_args.out": tmp_path / run,
+            "data": "datamodules.PromptDataModule",
+            "data.init_args.prompts": "['a ring', 'four rings']",
+            "data.init_args.samples": 2,
+            "trainer.accelerator": "cpu",
+            "trainer.logger": "false",
+        } | ({"ckpt_path": checkpoint} if run == "tuned" else {})
+        config = Path(__file__).parent.parent / "configs" / "shapes" / "lidar.yaml"
+        assert main(["predict", "-c", str(config), *(f"--{name}={value}" for name, value in options.items())]) == 0
+        pictures.append(pd.read_csv(tmp_path / run / "samples.csv")["shapes_reward"])
+    assert len(pictures[0]) == 4 and (pictures[0] != pictures[1]).all()
 
 
 def test_demo_of_pictures(models, tmp_path):

@@ -1,13 +1,16 @@
 """The learned value of SVDD-MC: what noised samples are worth, by regression on rollouts, with `trainer.fit`."""
 
+import hashlib
 import math
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from lidar_lightning.backbones.base import hash_tensors
 from lidar_lightning.samplers.base import Task
 
 FREQUENCIES = 8
@@ -39,7 +42,8 @@ class ValueModule(L.LightningModule):
 
     target "soft" fits log E[exp(lambda r(x0)) | x_t], what SVDD should follow, by the loss exp(d) - d - 1 with
     d = lambda r - v, whose minimum it is; "mean" fits E[lambda r(x0) | x_t] by the squared error, as the authors do.
-    Tokens (L,) are embedded; pixels and latents (C, H, W) meet two convolutions; all other shapes are flattened.
+    Tokens (L,) are embedded; pixels and latents (C, H, W) meet two convolutions; all other shapes are flattened. It
+    knows no prompt: of a text-to-image model it is the value of the one prompt whose rollouts it saw.
 
     Args:
         shape: *S of one sample.
@@ -64,6 +68,7 @@ class ValueModule(L.LightningModule):
         if target not in ("soft", "mean"):
             raise ValueError(f"target is 'soft' or 'mean', got {target!r}")
         self.target, self.lr = target, lr
+        self.settings = {"shape": shape, "vocab_size": vocab_size, "width": width, "target": target, "lr": lr}
         if vocab_size is not None:
             layers: list[nn.Module] = [nn.Embedding(vocab_size, width)]
         elif len(shape) == 3:
@@ -76,6 +81,34 @@ class ValueModule(L.LightningModule):
         self.head = nn.Sequential(
             nn.Linear(features + FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)
         )
+
+    @classmethod
+    def from_checkpoint(cls, path: str) -> "ValueModule":
+        """The module that `trainer.fit` left in a checkpoint.
+
+        Raises:
+            ValueError: naming the file, if it is missing or no such checkpoint.
+        """
+        if not Path(path).is_file():
+            raise ValueError(
+                f"no checkpoint of a ValueModule at {path}: `lidar fit -c configs/qm9/value.yaml` makes one"
+            )
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if "value" not in checkpoint:
+            raise ValueError(f"the checkpoint {path} is not of a ValueModule")
+        module = cls(**checkpoint["value"])
+        module.load_state_dict(checkpoint["state_dict"])
+        return module.eval()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["value"] = self.settings
+
+    @property
+    def name(self) -> str:
+        """Tells modules with different weights apart: a comparison goes on with the one that it began with."""
+        digest = hashlib.sha256()
+        hash_tensors(digest, self.state_dict())
+        return f"ValueModule {digest.hexdigest()[:16]}"
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """v (B,) of x_t (B, *S) at t (B,) in [0, 1]."""

@@ -5,7 +5,7 @@ from copy import copy
 from typing import Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lidar_lightning.functional import check_finite
 from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
@@ -28,7 +28,7 @@ class SVDD(Sampler):
     Args:
         children: M, at least 1.
         select: "draw" is the paper's algorithm; "best", the child of the highest value, is what the authors run.
-        value: MC: a learned value, such as `modules.value.ValueModule`. The calls that its training took are not
+        value: MC: a learned value, such as `ValueModule.from_checkpoint`. The calls that its training took are not
             counted here.
 
     Raises:
@@ -36,7 +36,12 @@ class SVDD(Sampler):
             is NaN or infinite.
     """
 
-    def __init__(self, children: int = 20, select: Literal["draw", "best"] = "draw", value: Value | None = None):
+    def __init__(
+        self,
+        children: int = 20,
+        select: Literal["draw", "best"] = "draw",
+        value: Value | nn.Module | None = None,
+    ):
         if children < 1 or select not in ("draw", "best"):
             raise ValueError(f"SVDD takes at least 1 child and select 'draw' or 'best', got {children} and {select!r}")
         self.children, self.select, self.value = children, select, value

@@ -1,0 +1,52 @@
+"""What `ValueModule` learns from: plain samples of a model on their way, with the reward that each ended at."""
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.modules.value import rollouts
+from lidar_lightning.rewards import Reward
+from lidar_lightning.samplers.base import Task
+
+
+class RolloutDataModule(L.LightningDataModule):
+    """Batches [x_t (B, *S), t (B,), lambda r(x0) (B,)] of `rollouts`, which are drawn when `trainer.fit` begins.
+
+    Draw with the steps and the temperature that SVDD will have.
+
+    Args:
+        backbone: the model.
+        reward: what its samples are scored by.
+        prompt: of all samples.
+        samples: plain samples, each of which gives steps - 1 rows; at least 1.
+        steps: network calls per sample, at least 2.
+        temperature: lambda.
+        seed: of the samples.
+        batch_size: rows per batch, and samples per network call.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        reward: Reward,
+        prompt: str = "molecule",
+        samples: int = 1024,
+        steps: int = 32,
+        temperature: float = 1.0,
+        seed: int = 0,
+        batch_size: int = 256,
+    ):
+        super().__init__()
+        self.backbone, self.reward, self.prompt, self.samples = backbone, reward, prompt, samples
+        self.steps, self.temperature, self.seed, self.batch_size = steps, temperature, seed, batch_size
+
+    def setup(self, stage: str) -> None:
+        backbone = self.backbone.to(self.trainer.strategy.root_device) if self.trainer else self.backbone
+        task = Task(
+            backbone, backbone.random_solver(self.steps), self.reward, self.prompt, self.temperature, self.seed,
+            batch_size=self.batch_size,
+        )  # fmt: skip
+        self.rollouts = rollouts(task, self.samples)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.rollouts, self.batch_size, shuffle=True)

@@ -1,0 +1,40 @@
+"""Learn the value of SVDD-MC from plain molecules: `python -m recipes.qm9_value --out outputs/qm9/value`."""
+
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from datamodules import RolloutDataModule
+from lidar_lightning import UDLM, ValueModule
+from lidar_lightning.rewards import RingCount
+
+
+def main(
+    out: str = "outputs/qm9/value",
+    model: str = "udlm-qm9-small",
+    samples: int = 1024,
+    steps: int = 32,
+    temperature: float = 1.0,
+    epochs: int = 10,
+    seed: int = 0,
+) -> str:
+    """Draws `samples` molecules of `steps` network calls, fits the network and returns the path of its checkpoint."""
+    L.seed_everything(seed, verbose=False)
+    backbone = UDLM.from_pretrained(model)
+    trainer = L.Trainer(
+        max_epochs=epochs,
+        callbacks=[ModelCheckpoint(out, save_last=True)],
+        logger=CSVLogger(out, "csv"),
+        enable_model_summary=False,
+    )
+    module = ValueModule((backbone.model_length,), backbone.vocab_size)
+    trainer.fit(module, RolloutDataModule(backbone, RingCount(), "molecule", samples, steps, temperature, seed))
+    return str(Path(out) / "last.ckpt")
+
+
+if __name__ == "__main__":
+    from jsonargparse import auto_cli
+
+    auto_cli(main)
