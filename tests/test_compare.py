@@ -16,7 +16,6 @@ from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
 from lidar_lightning.compare import Comparison, compare
 from lidar_lightning.describe import describe
-from lidar_lightning.modules.value import ValueModule
 from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, SyntheticAccessibility
 from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR
 from lidar_lightning.tabulate import interval
@@ -192,7 +191,7 @@ def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
     assert rows["svdd-mc @ 8"]["nfe"] == 4 and rows["svdd-mc @ 8"]["reward_calls"] == 20
     module = ValueModule.from_checkpoint("outputs/qm9/value/last.ckpt")
     settings = json.loads((tmp_path / "out" / "svdd-mc @ 8" / "run.json").read_text())
-    assert settings["sampler"]["value"] == module.name
+    assert settings["sampler"]["value"] == describe(module)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     for path, message in (("nowhere.ckpt", "no checkpoint"), ("other.ckpt", "not of a ValueModule")):
         with pytest.raises(ValueError, match=message):
