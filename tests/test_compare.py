@@ -203,7 +203,7 @@ def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
     assert rows["svdd-mc @ 8"]["nfe"] == 4 and rows["svdd-mc @ 8"]["reward_calls"] == 20
     module = ValueModule.from_checkpoint("outputs/qm9/value/last.ckpt")
     settings = json.loads((tmp_path / "out" / "svdd-mc @ 8" / "run.json").read_text())
-    assert settings["sampler"]["value"] == module.name
+    assert settings["sampler"]["value"] == describe(module)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     for path, message in (("nowhere.ckpt", "no checkpoint"), ("other.ckpt", "not of a ValueModule")):
         with pytest.raises(ValueError, match=message):

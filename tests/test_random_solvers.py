@@ -73,6 +73,14 @@ def test_without_noise_it_is_the_step_of_euler():
     assert FlowSDE(FLOW, 5).transition(x0_hat, x, 0.5, 0.4).std == pytest.approx(3 * 0.25 * 0.1**0.5)
 
 
+def test_the_last_step_adds_no_noise():
+    x, x0_hat = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64).unbind()
+    for solver in (FlowSDE(FLOW, 5), GaussianAncestral(FLOW, 5)):
+        law = solver.transition(x0_hat, x, 0.2, 0.0)
+        torch.testing.assert_close(law.mean, x0_hat)
+        assert law.std == 0
+
+
 def test_times_of_the_stochastic_flow():
     q = torch.linspace(1, 0, 11, dtype=torch.float64)
     torch.testing.assert_close(FlowSDE(FLOW, 10).times, (1 - (1 - q) ** 2).sqrt())
@@ -128,6 +136,7 @@ def test_converted_times_give_the_steps_of_the_path():
     """A flow along them and a diffusion along equal times keep the same x / alpha, given the same data."""
     steps = 20
     times = times_of_schedule(FLOW, DIFFUSION, steps)
+    assert times[0] == 1 and times[-1] == 0
     flow = GaussianAncestral(FLOW, steps, eta=0.0, times=times)
     diffusion = GaussianAncestral(DIFFUSION, steps, eta=0.0)
     (flow_alpha, flow_sigma), (alpha, sigma) = FLOW(times), DIFFUSION(diffusion.times)

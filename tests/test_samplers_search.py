@@ -198,14 +198,22 @@ def test_rbf_is_its_own_definition(calls, starts):
     assert has_law(x, states @ chain.matrices[3])
 
 
-def test_rbf_rolls_over_what_is_left(monkeypatch):
-    """Quota 3: the first child beats the start and leaves 2; 5 and then 3 children fail to beat it; the end takes 6."""
-    given, values = tokens_task(5), iter([0.0, 1.0, *[0.5] * 5, 0.8, 0.7, 0.6, *[2.0] * 6])
+@pytest.mark.parametrize(
+    ("calls", "values", "expected"),
+    [
+        (16, [0.0, 1.0, *[0.5] * 5, 0.8, 0.7, 0.6, *[2.0] * 6], [1, 1, 5, 3, 6]),
+        (17, [0.0, *[-1.0] * 16], [1, 3, 3, 3, 7]),
+    ],
+)
+def test_rbf_rolls_over_what_is_left(calls, values, expected, monkeypatch):
+    """Quota 3: the first child beats the start and leaves 2; 5 and then 3 children fail to beat it; the end takes 6.
+    Where none beats the start every step takes 3, and the end what is left."""
+    given, values = tokens_task(5), iter(values)
     times, predict = [], given.predict
     monkeypatch.setattr(given, "predict", lambda x, t: times.append(t) or predict(x, t))
     monkeypatch.setattr(given, "value", lambda x0: torch.tensor([next(values)], dtype=torch.float64))
-    RBF(16, 1)(given, 1)
-    assert [times.count(t) for t, _ in given.steps] == [1, 1, 5, 3, 6]
+    RBF(calls, 1)(given, 1)
+    assert [times.count(t) for t, _ in given.steps] == expected
 
 
 def test_rbf_spends_its_budget_and_gains_by_it():
@@ -360,6 +368,17 @@ def test_a_budget_is_kept(sampler, calls):
     given.meter.budget = given.meter.network
     with pytest.raises(BudgetSpentError):
         sampler(given, 4)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "calls"),
+    [(BestOfN(), 36), (SMC(), 36), (SVDD(), 1 + 7 * 5), (RBF(starts=5), 37), (DCBG(), 6 + 3 * 9)],
+    ids=lambda value: type(value).__name__ if hasattr(value, "draw") else "",
+)
+def test_a_budget_that_divides_is_spent(sampler, calls):
+    given = tokens_task(meter=Meter(budget=calls * 2))
+    sampler.within(calls, 6, 2)(given, 2)
+    assert given.meter.left == 0
 
 
 @pytest.mark.parametrize(

@@ -105,16 +105,14 @@ class Backbone(nn.Module, ABC):
 
 
 def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits that stand for a name and for the tensors of one or more state dicts."""
+    """16 hexadecimal digits that stand for a name and for the tensors of one or more state dicts.
+
+    Of each tensor its name, its shape and about 4096 evenly spaced values count.
+    """
     digest = hashlib.sha256(name.encode())
     for tensors in weights:
-        hash_tensors(digest, tensors)
+        for key, value in sorted(tensors.items()):
+            digest.update(f"{key}{tuple(value.shape)}".encode())
+            flat = value.detach().flatten()
+            digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def hash_tensors(digest: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Adds names, shapes and about 4096 evenly spaced values of each tensor to a hash."""
-    for key, value in sorted(tensors.items()):
-        digest.update(f"{key}{tuple(value.shape)}".encode())
-        flat = value.detach().flatten()
-        digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())

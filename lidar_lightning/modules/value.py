@@ -1,6 +1,5 @@
 """The learned value of SVDD-MC: what noised samples are worth, by regression on rollouts, with `trainer.fit`."""
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from lidar_lightning.backbones.base import hash_tensors
 from lidar_lightning.samplers.base import Task
 
 FREQUENCIES = 8
@@ -102,13 +100,6 @@ class ValueModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["value"] = self.settings
-
-    @property
-    def name(self) -> str:
-        """Tells modules with different weights apart: a comparison goes on with the one that it began with."""
-        digest = hashlib.sha256()
-        hash_tensors(digest, self.state_dict())
-        return f"ValueModule {digest.hexdigest()[:16]}"
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         """v (B,) of x_t (B, *S) at t (B,) in [0, 1]."""
