@@ -248,6 +248,30 @@ def test_dcbg_is_its_own_definition():
 POTENTIALS = ("diff", "max", "add", "rt")
 
 
+def written_out(potential, values):
+    """The log of the product of all potentials, from the values (i,) that one particle has had."""
+    if potential == "diff":
+        return values[-1]
+    each = {"max": np.maximum.accumulate, "add": np.cumsum, "rt": np.asarray}[potential](values)
+    return each.sum()
+
+
+@pytest.mark.parametrize("potential", POTENTIALS)
+def test_twists_follow_the_history_of_each_particle(potential, monkeypatch):
+    values = np.random.default_rng(0).standard_normal((5, 6))
+    given, sampler, left = tokens_task(), SMC(3, potential=potential, every=1, begin=0, end=1), iter(values)
+    monkeypatch.setattr(given, "value", lambda x0: torch.from_numpy(next(left)))
+    sampler.prepare(given, 2)
+    x, past = given.start(given.generators(6)), [[] for _ in range(6)]
+    for i in range(5):
+        past = [[*one, value] for one, value in zip(past, values[i], strict=True)]
+        twist = sampler.twist(given, x, given.predict(x, given.steps[i][0]), i)
+        np.testing.assert_allclose(twist, [written_out(potential, one) for one in past])
+        rows = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 1, 2, 3, 3, 3], [0, 0, 0, 4, 5, 5]][i % 3])
+        sampler.follow(rows)
+        past = [past[row] for row in rows]
+
+
 @pytest.mark.parametrize("potential", POTENTIALS)
 def test_smc_samples_the_rewarded_tokens(potential):
     target = tilt(CHAIN.law(), REWARD)
