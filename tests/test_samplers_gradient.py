@@ -384,6 +384,12 @@ def test_rewards_without_gradient_are_refused(sampler):
         sampler(task(FIVE, BLUNT), 1)
 
 
+def test_gradients_that_are_not_finite_are_named():
+    steep = CallableReward(lambda x, _: (0 * x).sum(-1).abs().sqrt(), name="steep", modality="any", differentiable=True)
+    with pytest.raises(ValueError, match="gradient of the reward 'steep' is not finite at t = 1"):
+        UniversalGuidance()(task(FIVE, steep, LAMBDA), 2)
+
+
 def test_tokens_are_refused():
     with pytest.raises(ValueError, match="no gradient"):
         UniversalGuidance()(task(TOKENS, QUADRATIC), 1)

@@ -20,7 +20,7 @@ def reward_slope(task: Task, x_t: Tensor, t: float) -> Slope:
     """The gradient of lambda r(x0_hat(x_t)) through decoder and network, `task.batch_size` rows at a time; counted.
 
     Raises:
-        ValueError: if x_t are tokens, which have no gradient.
+        ValueError: if x_t are tokens, which have no gradient, or a gradient is not finite.
     """
     if not x_t.is_floating_point():
         raise ValueError(
@@ -38,6 +38,11 @@ def _slope(task: Task, x_t: Tensor, t: float) -> Slope:
         x0_hat = task.predict(x_t, t)
         value = task.value(task.solver.estimate(x0_hat, x_t, t))
         (gradient,) = torch.autograd.grad(value.sum(), x_t)
+    if not gradient.isfinite().all():
+        raise ValueError(
+            f"the gradient of the reward {task.reward.name!r} is not finite at t = {t:g}: mend the reward, or use a "
+            "sampler without gradients"
+        )
     return Slope(x0_hat.detach(), value.detach(), gradient)
 
 
