@@ -1,7 +1,7 @@
-"""Fixtures: a small random UDLM, and a reward that scores any string."""
+"""Fixtures: a single thread, a small random UDLM, and a reward that scores any string."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -24,6 +24,15 @@ def tiny(seed: int = 0, length: int = 12, dim: int = 32) -> UDLM:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Where tensors are small, more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -25,14 +25,7 @@ MIXTURE = reference.Mixture(
 DIRECTION, LAMBDA = np.array([1.0, 0.5]), 0.55
 TILTED = MIXTURE.tilted(DIRECTION, LAMBDA)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The tensors are small: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Exact(Backbone):

@@ -21,14 +21,7 @@ TASKS = {
     "tokens": lambda **given: task(TOKENS, TABLE, **given),
 }
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The tensors are small: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def planned(calls=CALLS, lookaheads=LOOKAHEADS, targets=TARGETS, prompts=("pilot",), **settings):

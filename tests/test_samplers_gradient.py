@@ -40,13 +40,7 @@ BRIGHTNESS = CallableReward(
 )
 BLUNT = CallableReward(lambda samples, prompts: samples.detach().mean(1).tolist(), name="blunt")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def outcome(sampler, count, reward=QUADRATIC, temperature=LAMBDA, model=FIVE, **settings):

@@ -12,14 +12,7 @@ from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, TOKENS_TILTED, Linear, Q
 REWARD = Quadratic(FIVE.means[0])
 LAMBDA = 0.2
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The tensors are small: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_closed_form_does_not_overshoot():

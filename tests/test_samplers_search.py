@@ -51,14 +51,7 @@ from tests.exact import (
 REWARD = SCORES.astype(np.float32).astype(float)
 LINEAR = Linear([0.6, 0.3])
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """The tensors are small: more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Laws of tokens, by enumeration
