@@ -133,22 +133,26 @@ def main(
 
 def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], model: str) -> None:
     """The tables of the rows there are, means and standard deviations over seeds."""
-    text = [f"# {model}: {SAMPLES} pictures of each held-out caption, {STEPS} steps\n"]
+    text = [
+        f"# {model}: {SAMPLES} pictures of each held-out caption, {STEPS} steps\n",
+        "Means over seeds ± their standard deviation. Seconds are comparable only if nothing else ran on the machine;",
+        "image_overhead.py measures times side by side.",
+    ]
     for name, table in tables.items():
         done = [setting for setting in table if setting in rows]
         if not done:
             continue
         frame = pd.DataFrame([{"setting": s.label(), **rows[s]} for s in done]).groupby("setting", sort=False)
-        means, spreads, seeds = frame.mean(), frame.std(ddof=0), frame.size().max()
-        text += [f"\n## {name} ({done[0].prompts} captions, {seeds} seed{'s' if seeds > 1 else ''})\n"]
-        text += ["| setting | " + " | ".join(SHOWN) + " |", "|" + "---|" * (len(SHOWN) + 1)]
+        means, spreads, seeds = frame.mean(), frame.std(), frame.size()
+        text += [f"\n## {name} ({done[0].prompts} captions)\n"]
+        text += ["| setting | seeds | " + " | ".join(SHOWN) + " |", "|" + "---|" * (len(SHOWN) + 2)]
         for label in means.index:
             cells = [
                 f"{means[k][label]:.{0 if means[k][label] >= 100 else 3}f}"
-                + (f" ± {spreads[k][label]:.3f}" if seeds > 1 and k in ("accuracy", "reward") else "")
+                + (f" ± {spreads[k][label]:.3f}" if seeds[label] > 1 and k in ("accuracy", "reward") else "")
                 for k in SHOWN
             ]
-            text.append(f"| {label} | " + " | ".join(cells) + " |")
+            text.append(f"| {label} | {seeds[label]} | " + " | ".join(cells) + " |")
     (Path(__file__).parent / f"{model}.md").write_text("\n".join(text) + "\n")
 
 
