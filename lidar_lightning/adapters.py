@@ -10,7 +10,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from lidar_lightning.backbones import Backbone
+    from lidar_lightning.backbones.base import Backbone
 
 
 @dataclass(frozen=True)
