@@ -29,7 +29,7 @@ SHOWN = ["accuracy", *CATEGORIES, "reward", "diversity", "nfe", "seconds", "peak
 
 @dataclass(frozen=True)
 class Setting:
-    """One row. A preset of None is the plain model; `drawn` pictures of each caption, of which the best 4 are kept."""
+    """One row. A preset of None is the plain model; the best `samples` of `drawn` pictures of each caption are kept."""
 
     seed: int = 0
     preset: str | None = "dpm-5"
@@ -40,17 +40,23 @@ class Setting:
     stop: float = 0.2
     dpo: bool = False
     jpeg: bool = False
+    samples: int = SAMPLES
     drawn: int = SAMPLES
     prompts: int = PROMPTS
 
     def label(self) -> str:
         if self.preset is None:
             plain = "DPO" if self.dpo else "vanilla"
-            return plain if self.drawn == SAMPLES else f"{plain}, best {SAMPLES} of {self.drawn}"
+            return plain if self.drawn == self.samples else f"{plain}, best {self.samples} of {self.drawn}"
         tilt = f"ESS {self.ess:g}" if self.ess is not None else f"lambda {self.temperature:g}"
         extra = " + JPEG" * self.jpeg
         kind = f"{'DPO+' * self.dpo}LiDAR {self.preset} n={self.n}"
         return f"{kind} s={self.scale:g} {tilt} stop={self.stop:g}{extra}"
+
+    def folder(self) -> str:
+        """Name of the row's run."""
+        kept = f", {self.samples} samples" * (self.samples != SAMPLES)
+        return f"{self.label()}, seed {self.seed}, {self.prompts} prompts{kept}".replace(" ", "-")
 
 
 def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) -> None:
@@ -70,10 +76,10 @@ def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) ->
 
 
 def measure(setting: Setting, out: Path) -> dict[str, float]:
-    """The numbers of a row, of the best 4 pictures of each caption by the guiding reward."""
+    """The numbers of a row, of the pictures of each caption that have the highest guiding reward."""
     (summary,) = json.loads((out / "summary.json").read_text())["methods"].values()
     table = pd.read_csv(out / "samples.csv")
-    kept = table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(SAMPLES)
+    kept = table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(setting.samples)
     category = kept["prompt"].map(lambda text: parse(text).category)
     spreads = []
     for _, names in kept.groupby("prompt")["sample"]:
@@ -84,25 +90,27 @@ def measure(setting: Setting, out: Path) -> dict[str, float]:
         **kept["shapes_verdict"].groupby(category).mean(),
         "reward": kept["shapes_reward"].mean(),
         "diversity": torch.stack(spreads).mean().item(),
-        "nfe": summary["nfe"] * setting.drawn / SAMPLES,
+        "nfe": summary["nfe"] * setting.drawn / setting.samples,
         "seconds": summary["seconds"],
         "peak MiB": json.loads((out / "peak.json").read_text()),
     }
 
 
+def methods(lidar: Setting) -> list[Setting]:
+    """Vanilla, best-of-N with the network calls of LiDAR, DPO, LiDAR, and both."""
+    plain = replace(lidar, preset=None, drawn=lidar.samples)
+    best = replace(plain, drawn=round(lidar.samples + lidar.n * 5 / STEPS))
+    return [plain, best, replace(plain, dpo=True), lidar, replace(lidar, dpo=True)]
+
+
 def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
-    """The rows of each table. Best-of-N has the network calls of LiDAR."""
-    main: list[Setting] = []
-    for seed in seeds:
-        lidar = Setting(seed)
-        plain = replace(lidar, preset=None)
-        equal = round(SAMPLES + lidar.n * 5 / STEPS)
-        main += [plain, replace(plain, drawn=equal), replace(plain, dpo=True), lidar, replace(lidar, dpo=True)]
+    """The rows of each table."""
     base = Setting(seeds[0], prompts=SWEPT)
     tilts = [replace(base, ess=ess, temperature=None) for ess in (0.05, 0.1, 0.3)]
-    tilts += [replace(base, scale=scale) for scale in (1.0, 4.0, 12.5)]
+    tilts += [replace(tilts[1], scale=50.0)] + [replace(base, scale=scale) for scale in (1.0, 4.0, 12.5, 25.0)]
     return {
-        "main": main,
+        "main": [row for seed in seeds for row in methods(Setting(seed))],
+        "16 pictures of each caption, which share a bank": methods(replace(base, samples=16, drawn=16)),
         "n": [replace(base, n=n) for n in (3, 9, 50, 100)],
         "lookahead steps": [replace(base, preset=preset) for preset in ("dpm-3", "dpm-5", "dpm-8")],
         "tilt": tilts,
@@ -124,7 +132,7 @@ def main(
     tables = {name: rows for name, rows in settings(seeds).items() if only is None or name in only}
     rows: dict[Setting, dict[str, float]] = {}
     for setting in tqdm(list(dict.fromkeys(s for table in tables.values() for s in table)), unit="row"):
-        home = folder / f"{setting.label()}, seed {setting.seed}, {setting.prompts} prompts".replace(" ", "-")
+        home = folder / setting.folder()
         if not (home / "peak.json").exists():
             run(setting, model, home, checkpoint, dtype)
         rows[setting] = measure(setting, home)
@@ -134,7 +142,7 @@ def main(
 def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], model: str) -> None:
     """The tables of the rows there are, means and standard deviations over seeds."""
     text = [
-        f"# {model}: {SAMPLES} pictures of each held-out caption, {STEPS} steps\n",
+        f"# {model}: pictures of held-out captions, {SAMPLES} of each if no other number is given, {STEPS} steps\n",
         "Means over seeds ± their standard deviation. Seconds are comparable only if nothing else ran on the machine;",
         "image_overhead.py measures times side by side.",
     ]
