@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.compare import comparison_table
 from lidar_lightning import UDLM, Lookahead, ValueModule
 from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
@@ -54,6 +55,11 @@ def test_every_row_keeps_its_budget(model, tmp_path):
     assert len(summary["curves"]["reward"]["smc"]) == 2 and "qed" in summary["curves"]
     page = Path(report).read_text()
     assert "Equal compute" in page and "smc @ 16" in page
+    shown = comparison_table(summary)
+    assert shown["method"].iloc[0] == "vanilla" and set(shown.index) == set(summary["methods"])
+    for row, numbers in summary["methods"].items():
+        middle, half = map(float, shown.loc[row, "reward"].split(" ± "))
+        assert abs(middle - numbers["reward"]) < 6e-4 and abs(half - numbers["reward_ci95"]) < 6e-4
 
 
 def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
