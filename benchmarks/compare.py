@@ -9,21 +9,20 @@ from pathlib import Path
 import pandas as pd
 from jsonargparse import auto_cli
 
-HIDDEN = {"samples", "reward_ci95"}
+HIDDEN = ["samples", "reward_ci95"]
 
 
 def comparison_table(summary: dict) -> pd.DataFrame:
     """The rows of a comparison, every reward with the half-width of its confidence interval."""
     rows = pd.DataFrame(summary["methods"]).T
     frame = pd.DataFrame({"method": rows.index}, index=rows.index)
-    for column in rows:
-        if column in summary["curves"]:
-            # The points of a method are in the order of its rows.
-            points = {method: iter(curve) for method, curve in summary["curves"][column].items()}
-            found = [next(points[name.split(" @ ")[0]]) for name in rows.index]
-            frame[column] = [f"{mean:.3f} ± {high - mean:.3f}" for _, mean, _, high in found]
-        elif column not in HIDDEN | {summary["reward_name"]}:
-            frame[column] = [f"{value:.4g}" if value == value else "" for value in rows[column]]
+    for name, curves in summary["curves"].items():
+        # The points of a method are in the order of its rows.
+        points = {method: iter(curve) for method, curve in curves.items()}
+        found = [next(points[row.split(" @ ")[0]]) for row in rows.index]
+        frame[name] = [f"{mean:.3f} ± {high - mean:.3f}" for _, mean, _, high in found]
+    for column in rows.columns.difference([*summary["curves"], summary["reward_name"], *HIDDEN], sort=False):
+        frame[column] = [f"{value:.4g}" if value == value else "" for value in rows[column]]
     budget = pd.Series([int(name.split(" @ ")[1]) if "@" in name else 0 for name in rows.index], rows.index)
     best_first = rows["reward"] * (-1 if summary["higher_is_better"] else 1)
     return frame.loc[pd.DataFrame({"budget": budget, "reward": best_first}).sort_values(["budget", "reward"]).index]

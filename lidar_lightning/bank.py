@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lidar_lightning.chunks import in_chunks
 from lidar_lightning.files import write_atomically
 from lidar_lightning.rewards import Reward, score
 
@@ -75,22 +76,31 @@ class LookaheadBank:
                 )
 
     def scored(
-        self, rewards: Sequence[Reward], decode: Callable[[Tensor], Any], decoder: str | None = None
+        self,
+        rewards: Sequence[Reward],
+        decode: Callable[[Tensor], Any],
+        decoder: str | None = None,
+        batch_size: int | None = None,
     ) -> "LookaheadBank":
         """This bank with those rewards too. Scores of the same name, version and decoder are kept.
 
         Args:
             decode: clean samples to what rewards score.
             decoder: its name, if it is not the model's own.
+            batch_size: samples that are decoded and scored at once; None takes all.
         """
         current = {r.name: f"{r.version}, decoder={decoder}" if decoder else r.version for r in rewards}
         missing = [r for r in rewards if self.versions.get(r.name) != current[r.name]]
         if not missing:
             return self
+
+        def values(start: int, stop: int) -> Tensor:
+            decoded, prompts = decode(self.samples[start:stop]), [self.provenance.prompt] * (stop - start)
+            return torch.stack([score(r, decoded, prompts) for r in missing])
+
         with torch.no_grad():
-            decoded = decode(self.samples)
-            prompts = [self.provenance.prompt] * len(self.samples)
-            scores = {r.name: score(r, decoded, prompts) for r in missing}
+            rows = torch.cat(in_chunks(values, len(self.samples), batch_size), 1)
+        scores = {r.name: row for r, row in zip(missing, rows, strict=True)}
         return replace(self, rewards={**self.rewards, **scores}, versions={**self.versions, **current})
 
     def save(self, path: Path) -> None:

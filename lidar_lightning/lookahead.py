@@ -30,7 +30,7 @@ class Lookahead:
         steps: network calls per lookahead sample.
         n: samples per prompt.
         backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
-        batch_size: samples per network call; fewer if memory runs out.
+        batch_size: samples per network call, and that are decoded and scored at once; fewer if memory runs out.
         preset: published setting of image models (see `presets`), which also sets the steps.
         decoder: an AutoencoderTiny of diffusers (folder or hub repository, e.g. "madebyollin/taesd") that decodes the
             lookaheads of an image model for scoring, in place of its VAE.
@@ -94,11 +94,12 @@ class Lookahead:
         source = self.source(backbone)
         provenance = self.provenance(backbone, prompt, seed)
         pixels = partial(self._decode, source) if self.decoder else source.decode
+        scoring = rewards, pixels, self.decoder, self.batch_size
         if store is None:
-            return self._draw(source, provenance).scored(rewards, pixels, self.decoder)
+            return self._draw(source, provenance).scored(*scoring)
         with store.locked(provenance):
             stored = store.get(provenance)
-            bank = (stored or self._draw(source, provenance)).scored(rewards, pixels, self.decoder)
+            bank = (stored or self._draw(source, provenance)).scored(*scoring)
             if bank is not stored:
                 store.put(bank)
         return bank

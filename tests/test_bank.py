@@ -29,7 +29,7 @@ def test_adding_a_reward_scores_stored_samples_once(bank):
 
     def length(samples, prompts):
         calls.append(list(samples))
-        assert prompts == ["molecule"] * 40
+        assert prompts == ["molecule"] * len(samples)
         return [float(len(s)) for s in samples]
 
     reward = CallableReward(length, name="length")
@@ -40,6 +40,9 @@ def test_adding_a_reward_scores_stored_samples_once(bank):
     assert scored.scored([reward], decode) is scored and len(calls) == 1
     newer = CallableReward(length, name="length", version="2")
     assert scored.scored([newer], decode).versions["length"] == "2" and len(calls) == 2
+    chunked = bank.scored([reward], decode, batch_size=16)
+    assert [len(samples) for samples in calls[2:]] == [16, 16, 8]
+    assert torch.equal(chunked.rewards["length"], scored.rewards["length"])
 
 
 def test_key_hashes_provenance_without_rewards(bank, tmp_path):
