@@ -15,6 +15,13 @@ def test_batch_size_and_position_do_not_change_the_bank(udlm, carbon_reward):
     assert torch.equal(whole.rewards["carbons"], parts.rewards["carbons"])
 
 
+def test_a_bank_is_decoded_in_batches(udlm, carbon_reward, monkeypatch):
+    decode, sizes = udlm.decode, []
+    monkeypatch.setattr(udlm, "decode", lambda samples: sizes.append(len(samples)) or decode(samples))
+    Lookahead(3, n=10, batch_size=4).bank(udlm, "a", 0, [carbon_reward])
+    assert sizes == [4, 4, 2]
+
+
 def test_seed_and_prompt_change_the_bank(udlm, carbon_reward):
     banks = [Lookahead(3, n=10).bank(udlm, p, s, [carbon_reward]).samples for p, s in (("a", 0), ("b", 0), ("a", 1))]
     assert not torch.equal(banks[0], banks[1]) and not torch.equal(banks[0], banks[2])
