@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 from jsonargparse import auto_cli
 
+from lidar_lightning.tabulate import VANILLA
+
 HIDDEN = ["samples", "reward_ci95"]
 
 
@@ -28,14 +30,32 @@ def comparison_table(summary: dict) -> pd.DataFrame:
     return frame.loc[pd.DataFrame({"budget": budget, "reward": best_first}).sort_values(["budget", "reward"]).index]
 
 
+def over_vanilla(folder: Path, rewards: list[str]) -> pd.DataFrame:
+    """By row, how far the mean rewards of a prompt lie above those of the plain model with the same seed."""
+    means = {path.parent: pd.read_csv(path).groupby("prompt")[rewards].mean() for path in folder.rglob("samples.csv")}
+    gains = {home: mean - means[home.parent / VANILLA] for home, mean in means.items()}
+    rows: dict[str, pd.Series] = {}
+    for row in sorted({home.name for home in gains} - {VANILLA}):
+        found = pd.concat([gain for home, gain in gains.items() if home.name == row])
+        halves = 1.96 * found.std() / len(found) ** 0.5
+        rows[row] = found.mean().map("{:+.3f} ± ".format) + halves.map("{:.3f}".format)
+    return pd.DataFrame(rows).T.add_suffix(" over vanilla")
+
+
 def main(folder: Path, name: str) -> None:
     """Writes compare-`name`.md from the comparison in `folder`, and prints it."""
     summary = json.loads((folder / "summary.json").read_text())
     frame, settings = comparison_table(summary), summary["settings"]
+    if settings["prompts"] > 1:
+        rewards = [summary["reward_name"], *(other for other in summary["curves"] if other != "reward")]
+        gains = over_vanilla(folder, rewards).reindex(frame.index).fillna("")
+        for place, column in enumerate(gains, 1):
+            frame.insert(2 * place, column, gains[column])
     lines = [
         f"# Samplers at equal network calls: {name}\n",
         f"Reward {summary['reward_name']}, {', '.join(f'{key} {value}' for key, value in settings.items())}; "
-        f"{summary['methods']['vanilla']['samples']:g} samples a row and seed. ± is half of a 95% confidence interval. "
+        f"{summary['methods'][VANILLA]['samples']:g} samples a row and seed. ± is half of a 95% confidence interval; "
+        "of what lies over vanilla, it leaves out how prompts differ. "
         "Seconds are those of a machine that was busy with other work.\n",
         "| " + " | ".join(frame) + " |",
         "|---" * len(frame.columns) + "|",
