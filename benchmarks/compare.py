@@ -46,17 +46,19 @@ def main(folder: Path, name: str) -> None:
     """Writes compare-`name`.md from the comparison in `folder`, and prints it."""
     summary = json.loads((folder / "summary.json").read_text())
     frame, settings = comparison_table(summary), summary["settings"]
+    lines = [
+        f"# Samplers at equal network calls: {name}\n",
+        f"Reward {summary['reward_name']}, {', '.join(f'{key} {value}' for key, value in settings.items())}; "
+        f"{summary['methods'][VANILLA]['samples']:g} samples a row and seed. ± is half of a 95% confidence interval. "
+        "Seconds are comparable only if nothing else ran on the machine.\n",
+    ]
     if settings["prompts"] > 1:
+        lines.append("What lies over vanilla is compared caption by caption and seed by seed.\n")
         rewards = [summary["reward_name"], *(other for other in summary["curves"] if other != "reward")]
         gains = over_vanilla(folder, rewards).reindex(frame.index).fillna("")
         for place, column in enumerate(gains, 1):
             frame.insert(2 * place, column, gains[column])
-    lines = [
-        f"# Samplers at equal network calls: {name}\n",
-        f"Reward {summary['reward_name']}, {', '.join(f'{key} {value}' for key, value in settings.items())}; "
-        f"{summary['methods'][VANILLA]['samples']:g} samples a row and seed. ± is half of a 95% confidence interval; "
-        "of what lies over vanilla, it leaves out how prompts differ. "
-        "Seconds are those of a machine that was busy with other work.\n",
+    lines += [
         "| " + " | ".join(frame) + " |",
         "|---" * len(frame.columns) + "|",
         *("| " + " | ".join(row) + " |" for row in frame.itertuples(index=False)),

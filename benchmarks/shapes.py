@@ -99,7 +99,9 @@ def measure(setting: Setting, out: Path) -> dict[str, float]:
 def methods(lidar: Setting) -> list[Setting]:
     """Vanilla, best-of-N with the network calls of LiDAR, DPO, LiDAR, and both."""
     plain = replace(lidar, preset=None, drawn=lidar.samples)
-    best = replace(plain, drawn=round(lidar.samples + lidar.n * 5 / STEPS))
+    best = replace(
+        plain, drawn=round(lidar.samples + lidar.n * Lookahead(n=lidar.n, preset=lidar.preset).steps / STEPS)
+    )
     return [plain, best, replace(plain, dpo=True), lidar, replace(lidar, dpo=True)]
 
 
@@ -126,17 +128,21 @@ def main(
     only: list[str] | None = None,
     dtype: str = "float32",
 ) -> None:
-    """Draws and measures every row of the tables, or of those that `only` names, and writes them."""
+    """Draws every row of the tables, or of those that `only` names, and writes the tables of all rows there are."""
     folder = Path(out) / Path(model).name
+    tables = settings(seeds)
+    if only and (unknown := set(only) - set(tables)):
+        raise ValueError(f"no tables {sorted(unknown)}: choose from {list(tables)}")
     checkpoint = shapes.dpo(shapes.banks(str(folder / "banks"), model), str(folder / "dpo"), model)
-    tables = {name: rows for name, rows in settings(seeds).items() if only is None or name in only}
+    wanted = {setting for name, table in tables.items() if only is None or name in only for setting in table}
     rows: dict[Setting, dict[str, float]] = {}
-    for setting in tqdm(list(dict.fromkeys(s for table in tables.values() for s in table)), unit="row"):
+    for setting in tqdm(list(dict.fromkeys(setting for table in tables.values() for setting in table)), unit="row"):
         home = folder / setting.folder()
-        if not (home / "peak.json").exists():
+        if setting in wanted and not (home / "peak.json").exists():
             run(setting, model, home, checkpoint, dtype)
-        rows[setting] = measure(setting, home)
-        write(tables, rows, Path(model).name)
+        if (home / "peak.json").exists():
+            rows[setting] = measure(setting, home)
+            write(tables, rows, Path(model).name)
 
 
 def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], model: str) -> None:
@@ -148,7 +154,7 @@ def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]
     ]
     for name, table in tables.items():
         done = [setting for setting in table if setting in rows]
-        if not done:
+        if len(done) < 2:  # a row that another table has
             continue
         frame = pd.DataFrame([{"setting": s.label(), **rows[s]} for s in done]).groupby("setting", sort=False)
         means, spreads, seeds = frame.mean(), frame.std(), frame.size()

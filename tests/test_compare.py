@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.compare import comparison_table
+from benchmarks.compare import comparison_table, over_vanilla
 from lidar_lightning import UDLM, Lookahead, ValueModule
 from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
@@ -60,6 +60,25 @@ def test_every_row_keeps_its_budget(model, tmp_path):
     for row, numbers in summary["methods"].items():
         middle, half = map(float, shown.loc[row, "reward"].split(" ± "))
         assert abs(middle - numbers["reward"]) < 6e-4 and abs(half - numbers["reward_ci95"]) < 6e-4
+
+
+@pytest.mark.parametrize(
+    ("higher", "order"), [(True, ["b @ 8", "a @ 8", "a @ 16"]), (False, ["a @ 8", "b @ 8", "a @ 16"])]
+)
+def test_table_puts_the_best_of_each_budget_first(higher, order):
+    rewards = {"vanilla": 1.5, "a @ 8": 1.0, "b @ 8": 2.0, "a @ 16": 3.0}
+    curves = {"vanilla": [[4, 1.5, 1, 2]], "a": [[8, 1.0, 0.5, 1.5], [16, 3.0, 2, 4]], "b": [[8, 2.0, 1, 3]]}
+    summary = {"reward_name": "r", "higher_is_better": higher, "curves": {"reward": curves}}
+    shown = comparison_table({**summary, "methods": {row: {"reward": value} for row, value in rewards.items()}})
+    assert list(shown.index) == ["vanilla", *order] and shown.loc["a @ 16", "reward"] == "3.000 ± 1.000"
+
+
+def test_gains_over_vanilla_are_of_the_same_prompt_and_seed(tmp_path):
+    for home, values in {"vanilla": (0, 10), "own @ 8": (1, 13), "s/vanilla": (5, 20), "s/own @ 8": (7, 22)}.items():
+        (tmp_path / home).mkdir(parents=True)
+        pd.DataFrame({"prompt": ["a", "b"], "r": values}).to_csv(tmp_path / home / "samples.csv")
+    # Gains 1, 3, 2, 2, whose standard deviation is sqrt(2 / 3).
+    assert over_vanilla(tmp_path, ["r"]).to_dict() == {"r over vanilla": {"own @ 8": "+2.000 ± 0.800"}}
 
 
 def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
