@@ -71,8 +71,8 @@ def banks(
     out: str = "outputs/shapes/banks",
     model: str = MODEL,
     preset: str = "dpm-8",
-    n: int = 20,
-    prompts: int = 200,
+    n: int = 50,
+    prompts: int = 400,
     seed: int = 0,
     reward: str = "shapes-reward",
 ) -> str:
@@ -90,17 +90,18 @@ def dpo(
     pairs: str = "outputs/shapes/banks",
     out: str = "outputs/shapes/dpo",
     model: str = MODEL,
-    steps: int = 200,
+    steps: int = 400,
     lr: float = 6e-4,
     beta: float = 200.0,
     per_bank: int = 20,
+    fraction: float = 0.1,
     batch_size: int = 32,
     reward: str = "shapes-reward",
 ) -> str:
     """Fine-tunes LoRA adapters on the best against the worst of each bank and returns the path of their checkpoint."""
     return fine_tune(
         load(model), pairs, out, beta, ShapesReward(reward), steps, lr, rank=16, batch_size=batch_size, accumulate=1,
-        precision="32-true", per_bank=per_bank,
+        precision="32-true", per_bank=per_bank, fraction=fraction, decay=1.0,
     )  # fmt: skip
 
 

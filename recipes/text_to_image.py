@@ -45,13 +45,17 @@ def fine_tune(
     accumulate: int = 16,
     precision: Any = "bf16-mixed",
     per_bank: int = 2048,
+    fraction: float = 0.25,
+    decay: float = 0.0,
 ) -> str:
     """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped.
 
-    `pairs` is a folder of picture pairs, or of scored banks, each of which gives `per_bank` pairs.
+    `pairs` is a folder of picture pairs, or of scored banks, each of which gives `per_bank` pairs of its best and worst
+    `fraction`.
     """
-    data = PreferenceDataModule(pairs, reward, per_bank, batch_size=batch_size)
-    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, export=str(Path(out) / "lora"))
+    L.seed_everything(0, verbose=False)
+    data = PreferenceDataModule(pairs, reward, per_bank, fraction, batch_size=batch_size)
+    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, decay=decay, export=str(Path(out) / "lora"))
     return fit(module, data, out, steps, accumulate, precision)
 
 

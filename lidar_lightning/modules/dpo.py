@@ -28,11 +28,8 @@ class DPOModule(TuningModule):
     Args:
         backbone: the model to fine-tune.
         beta: strength of the tie to the reference, in the convention of `losses.dpo`.
-        lora: adapters, or None for full fine-tuning.
-        lr: peak learning rate of AdamW, reached after `warmup` optimizer steps.
         draws: of time and noise per pair, at least 1.
-        warmup: optimizer steps.
-        export: of image models, folder for the trained LoRA as stock diffusers loads it, written at the end.
+        lora, lr, warmup, decay, export: see `TuningModule`.
     """
 
     def __init__(
@@ -43,11 +40,12 @@ class DPOModule(TuningModule):
         lr: float = 3e-4,
         draws: int = 4,
         warmup: int = 20,
+        decay: float = 0.0,
         export: str | None = None,
     ):
         if beta <= 0 or draws < 1:
             raise ValueError(f"DPOModule needs beta > 0 and draws >= 1, got {beta} and {draws}")
-        super().__init__(backbone, lora, lr, warmup, export)
+        super().__init__(backbone, lora, lr, warmup, decay, export)
         self.beta, self.draws = beta, draws
         # Out of the module list, so that it is neither trained nor saved.
         self._reference = [backbone.frozen_copy()] if lora is None else []

@@ -29,7 +29,7 @@ class RewardTuningModule(TuningModule):
         steps: network calls per sample.
         truncation: K in [1, steps]; None takes the published 1 for "draft", and a quarter of the steps for "refl".
         margin: of the loss; None is without.
-        lora, lr, warmup, export: see `TuningModule`.
+        lora, lr, warmup, decay, export: see `TuningModule`.
 
     Raises:
         ValueError: if the reward is not differentiable, or a setting is out of range or unknown.
@@ -46,6 +46,7 @@ class RewardTuningModule(TuningModule):
         lora: LoRA | None = LoRA(),  # noqa: B008
         lr: float = 1e-4,
         warmup: int = 20,
+        decay: float = 0.0,
         export: str | None = None,
     ):
         if method not in ("refl", "draft"):
@@ -59,7 +60,7 @@ class RewardTuningModule(TuningModule):
             truncation = 1 if method == "draft" else max(1, steps // 4)
         if not 1 <= truncation <= steps:
             raise ValueError(f"truncation lies in [1, steps], got {truncation} of {steps} steps")
-        super().__init__(backbone, lora, lr, warmup, export)
+        super().__init__(backbone, lora, lr, warmup, decay, export)
         self.reward, self.method, self.truncation, self.margin = reward, method, truncation, margin
         self.solver = backbone.solver(steps)
 

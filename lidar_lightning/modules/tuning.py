@@ -26,28 +26,41 @@ class TuningModule(L.LightningModule):
         lora: adapters, or None for full fine-tuning.
         lr: peak learning rate of AdamW, above 0, reached after `warmup` optimizer steps.
         warmup: optimizer steps.
+        decay: last fraction of all steps, in [0, 1], over which the rate falls to 0; 0 keeps it.
         export: of image models, folder for the trained LoRA as stock diffusers loads it, written at the end.
 
     Raises:
-        ValueError: if the backbone already holds trained adapters, or a setting is out of range.
+        ValueError: if the backbone already holds trained adapters, or a setting is out of range; at the start of a run, if
+            its rate decays and it has no end.
     """
 
-    def __init__(self, backbone: Backbone, lora: LoRA | None, lr: float, warmup: int, export: str | None):
+    def __init__(
+        self, backbone: Backbone, lora: LoRA | None, lr: float, warmup: int, decay: float, export: str | None
+    ):
         super().__init__()
         if export and (lora is None or backbone.modality != "image"):
             raise ValueError(f"only LoRA of image models is exported, got lora={lora} on {type(backbone).__name__}")
         if OWN in adapter_names(backbone):
             raise ValueError("the backbone already holds trained adapters: start from the weights they were trained on")
-        if lr <= 0:
-            raise ValueError(f"{type(self).__name__} needs lr > 0, got {lr}")
-        self.backbone, self.lora, self.lr, self.warmup, self.export = backbone, lora, lr, warmup, export
+        if lr <= 0 or not 0 <= decay <= 1:
+            raise ValueError(f"{type(self).__name__} needs lr > 0 and decay in [0, 1], got {lr} and {decay}")
+        self.backbone, self.lora, self.export = backbone, lora, export
+        self.lr, self.warmup, self.decay = lr, warmup, decay
         self.base = backbone.origin()
         if lora is not None:
             add_lora(backbone, lora)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / (self.warmup + 1), total_iters=self.warmup)
+        total = self.trainer.estimated_stepping_batches if self.decay else 0
+        if total == float("inf"):
+            raise ValueError(f"decay={self.decay} is a fraction of all steps: give the trainer max_steps or max_epochs")
+
+        def factor(step: int) -> float:
+            fall = (total - step) / (self.decay * total) if self.decay else 1.0
+            return min(1.0, (step + 1) / (self.warmup + 1), fall)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_end(self) -> None:
