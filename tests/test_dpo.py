@@ -92,6 +92,30 @@ def test_gradients_reach_the_adapters_only():
         assert (parameter.grad is not None and parameter.grad.abs().sum() > 0) == ("lora_" in name), name
 
 
+class Rates(L.Callback):
+    """The learning rate of each step."""
+
+    def __init__(self):
+        self.rates = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0])
+def test_rate_rises_and_falls(tmp_path, bank, carbon_reward, decay):
+    bank.save(tmp_path / "bank.safetensors")
+    data = PreferenceDataModule(str(tmp_path / "bank.safetensors"), carbon_reward, pairs=32, batch_size=8)
+    module, rates = DPOModule(tiny(), lr=0.5, draws=1, warmup=3, decay=decay), Rates()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "limit_val_batches": 0}
+    L.Trainer(max_steps=8, callbacks=[rates], enable_model_summary=False, **quiet).fit(module, data)
+    fall = {0.0: [8] * 8, 0.5: [8, 8, 8, 8, 8, 6, 4, 2], 1.0: [8, 7, 6, 5, 4, 3, 2, 1]}[decay]
+    assert rates.rates == pytest.approx([0.5 * min((k + 1) / 4, fall[k] / 8, 1) for k in range(8)])
+    if decay:
+        with pytest.raises(ValueError, match="max_steps or max_epochs"):
+            L.Trainer(max_epochs=-1, enable_model_summary=False, **quiet).fit(module, data)
+
+
 def fit(tmp_path, bank, carbon_reward, lora, steps=30, resume=None):
     L.seed_everything(0, verbose=False)
     bank.save(tmp_path / "bank.safetensors")
@@ -132,7 +156,7 @@ def test_adapters_of_other_weights_are_refused(tmp_path, bank, carbon_reward):
         DPOModule(tiny(seed=1)).on_load_checkpoint(checkpoint)
 
 
-@pytest.mark.parametrize("setting", [{"beta": 0.0}, {"draws": 0}, {"lr": -1.0}])
+@pytest.mark.parametrize("setting", [{"beta": 0.0}, {"draws": 0}, {"lr": -1.0}, {"decay": 1.5}])
 def test_bad_settings_are_refused(setting):
     with pytest.raises(ValueError, match="DPOModule needs"):
         DPOModule(tiny(), **setting)

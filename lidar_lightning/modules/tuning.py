@@ -30,13 +30,11 @@ class TuningModule(L.LightningModule):
         export: of image models, folder for the trained LoRA as stock diffusers loads it, written at the end.
 
     Raises:
-        ValueError: if the backbone already holds trained adapters, or a setting is out of range; at the start of a run, if
+        ValueError: if the backbone already holds trained adapters, a setting is out of range, or, once a run starts,
             its rate decays and it has no end.
     """
 
-    def __init__(
-        self, backbone: Backbone, lora: LoRA | None, lr: float, warmup: int, decay: float, export: str | None
-    ):
+    def __init__(self, backbone: Backbone, lora: LoRA | None, lr: float, warmup: int, decay: float, export: str | None):
         super().__init__()
         if export and (lora is None or backbone.modality != "image"):
             raise ValueError(f"only LoRA of image models is exported, got lora={lora} on {type(backbone).__name__}")
