@@ -112,6 +112,9 @@ def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
     tilts += [replace(tilts[1], scale=50.0)] + [replace(base, scale=scale) for scale in (1.0, 4.0, 12.5, 25.0)]
     return {
         "main": [row for seed in seeds for row in methods(Setting(seed))],
+        "scale": [
+            Setting(seed, scale=scale, dpo=dpo) for dpo in (False, True) for scale in (12.5, 25.0) for seed in seeds
+        ],
         "16 pictures of each caption, which share a bank": methods(replace(base, samples=16, drawn=16)),
         "n": [replace(base, n=n) for n in (3, 9, 50, 100)],
         "lookahead steps": [replace(base, preset=preset) for preset in ("dpm-3", "dpm-5", "dpm-8")],

@@ -8,11 +8,9 @@ import math
 from collections import defaultdict
 from types import SimpleNamespace
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from lidar_lightning import Lookahead
 from lidar_lightning.modules.value import ValueModule, rollouts
@@ -27,108 +25,26 @@ from lidar_lightning.samplers.rbf import RBF
 from lidar_lightning.samplers.rollout import BackwardRollout
 from lidar_lightning.samplers.smc import SMC, ParticleSampler
 from lidar_lightning.samplers.svdd import SVDD
-from lidar_lightning.seeding import Generators
-from lidar_lightning.solvers import Categorical, FlowSDE, GaussianAncestral, SchedulerSolver
-from tests import reference
+from lidar_lightning.solvers import FlowSDE, GaussianAncestral, SchedulerSolver
 from tests.exact import (
     DATA,
     FIVE,
     FIVE_FLOW,
     LENGTH,
-    SCORES,
     STATES,
     TABLE,
     TOKENS,
     TOKENS_TILTED,
     VOCAB,
     Linear,
-    Table,
     task,
-    tilted,
     total_variation,
 )
+from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, noise, one_of_two, product, tilt, tokens_task
 
-REWARD = SCORES.astype(np.float32).astype(float)
 LINEAR = Linear([0.6, 0.3])
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-# Laws of tokens, by enumeration
-
-
-def product(tokens):
-    """Probabilities (64, L, V) of tokens to those of states (64, 64)."""
-    return np.prod([tokens[:, place][:, STATES[:, place]] for place in range(LENGTH)], axis=0)
-
-
-def alpha(t):
-    return 1 - (1 - 1e-3) * t
-
-
-class Chain:
-    """The solver's steps: tokens (64, L, V), matrices (64, 64) and values of all states at each time."""
-
-    def __init__(self, steps):
-        times = np.linspace(1, 0, steps + 1).clip(1e-5)
-        self.steps, self.tokens, self.values = steps, [], []
-        for t, s in zip(times, times[1:], strict=False):
-            x0_hat = reference.leave_one_out(STATES, alpha(t), STATES, DATA, VOCAB)
-            self.tokens.append(reference.udlm_posterior(x0_hat, STATES, alpha(t), alpha(s)))
-            guess = reference.udlm_posterior(x0_hat, STATES, alpha(t), 1.0).argmax(-1)
-            self.values.append(REWARD[guess @ VOCAB ** np.arange(LENGTH)[::-1]])
-        self.values.append(REWARD)
-        self.matrices = [product(tokens) for tokens in self.tokens]
-
-    def law(self, matrices=None):
-        """Of the last state, from uniform noise."""
-        law = np.full(64, 1 / 64)
-        for matrix in matrices or self.matrices:
-            law = law @ matrix
-        return law
-
-    def soft_values(self):
-        """log E[exp(r(x0)) | x_t] of all states at each time."""
-        values = [np.exp(REWARD)]
-        for matrix in self.matrices[::-1]:
-            values.insert(0, matrix @ values[0])
-        return np.log(values)
-
-
-def best_of(law, values, n):
-    """The law of the best of n draws: P(max <= c) = P(value <= c)^n; equal values share it as they share the law."""
-    below, mass = (np.array([law[compare(values, v)].sum() for v in values]) for compare in (np.less, np.equal))
-    top = (below + mass) ** n - below**n
-    return np.divide(law * top, mass, out=np.zeros_like(law), where=mass > 0)
-
-
-def one_of_two(law, values):
-    """The law of one of two draws, picked in proportion to exp(value)."""
-    return 2 * law * (law / (1 + np.exp(values - values[:, None]))).sum(1)
-
-
-def tilt(law, values):
-    return law * np.exp(values) / (law @ np.exp(values))
-
-
-def noise(law, count, draws=300):
-    """Mean and standard deviation of the distance between a law and `count` draws from it."""
-    counts = np.random.default_rng(0).multinomial(count, law / law.sum(), draws)
-    distances = 0.5 * abs(counts / count - law).sum(1)
-    return distances.mean(), distances.std()
-
-
-def has_law(x, law):
-    """Whether samples x are as near a law as draws from it are."""
-    mean, std = noise(law, len(x))
-    return total_variation(TOKENS.law(x), law) < mean + 4 * std
-
-
-CHAIN = Chain(6)
-
-
-def tokens_task(steps=6, **settings):
-    return task(TOKENS, TABLE, 1.0, steps, **settings)
 
 
 def test_the_chain_is_the_model():
@@ -233,118 +149,6 @@ def test_dcbg_is_its_own_definition():
     # Of 6 steps 2 are guided, at even distances.
     some = [matrices[i] if i in (2, 5) else CHAIN.matrices[i] for i in range(6)]
     assert has_law(DCBG(1.5, calls=6 + 2 * 9)(tokens_task(), 2000), CHAIN.law(some))
-
-
-# Particles
-
-
-POTENTIALS = ("diff", "max", "add", "rt")
-
-
-def written_out(potential, values):
-    """The log of the product of all potentials, from the values (i,) that one particle has had."""
-    if potential == "diff":
-        return values[-1]
-    each = {"max": np.maximum.accumulate, "add": np.cumsum, "rt": np.asarray}[potential](values)
-    return each.sum()
-
-
-@pytest.mark.parametrize("potential", POTENTIALS)
-def test_twists_follow_the_history_of_each_particle(potential, monkeypatch):
-    values = np.random.default_rng(0).standard_normal((5, 6))
-    given, sampler, left = tokens_task(), SMC(3, potential=potential, every=1, begin=0, end=1), iter(values)
-    monkeypatch.setattr(given, "value", lambda x0: torch.from_numpy(next(left)))
-    sampler.prepare(given, 2)
-    x, past = given.start(given.generators(6)), [[] for _ in range(6)]
-    for i in range(5):
-        past = [[*one, value] for one, value in zip(past, values[i], strict=True)]
-        twist = sampler.twist(given, x, given.predict(x, given.steps[i][0]), i)
-        np.testing.assert_allclose(twist, [written_out(potential, one) for one in past])
-        rows = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 1, 2, 3, 3, 3], [0, 0, 0, 4, 5, 5]][i % 3])
-        sampler.follow(rows)
-        past = [past[row] for row in rows]
-
-
-@pytest.mark.parametrize("potential", POTENTIALS)
-def test_smc_samples_the_rewarded_tokens(potential):
-    target = tilt(CHAIN.law(), REWARD)
-    laws = {k: TOKENS.law(SMC(k, potential=potential, every=2, begin=0, end=1)(tokens_task(), 800)) for k in (1, 16)}
-    distances = [total_variation(law, target) for law in laws.values()]
-    assert distances[0] > 0.2 and distances[1] < 0.05 + noise(target, 800)[0]
-
-
-@pytest.mark.parametrize("potential", POTENTIALS)
-def test_smc_samples_the_rewarded_mixture(potential):
-    _, wanted = tilted(FIVE, LINEAR, 1.0)
-    given = task(FIVE, LINEAR, 1.0, 20)
-    found = FIVE.frequencies(SMC(24, potential=potential)(given, 500))
-    assert total_variation(found, wanted) < 0.05 < 0.2 < total_variation(FIVE.weights, wanted)
-
-
-def test_backward_rollout_samples_the_rewarded_tokens():
-    chain = Chain(4)
-    target = tilt(chain.law(), REWARD)
-    distances = [
-        total_variation(TOKENS.law(BackwardRollout(k, rollouts=2, every=every)(tokens_task(4), 600)), target)
-        for k, every in ((1, 1), (12, 1), (12, 3))
-    ]
-    assert distances[0] > 0.2 and max(distances[1:]) < 0.05 + noise(target, 600)[0]
-
-
-def test_backward_rollout_of_a_constant_is_this_constant():
-    given, sampler = task(TOKENS, Table(np.full(64, 0.7), VOCAB, LENGTH), 2.0, 4), BackwardRollout(3, rollouts=5)
-    sampler.prepare(given, 1)
-    x = given.start(given.generators(3))
-    twist = sampler.twist(given, x, given.predict(x, 1.0), 0)
-    torch.testing.assert_close(twist, torch.full((3,), 1.4, dtype=torch.float64), rtol=1e-6, atol=0)
-
-
-def test_backward_rollout_samples_the_rewarded_mixture():
-    plain = BestOfN(1)(task(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
-    wanted = FIVE.frequencies(plain, LINEAR(plain, []).softmax(0))
-    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(task(FIVE, LINEAR, 1.0, 6), 400))
-    assert total_variation(found, wanted) < 0.05
-
-
-def test_weights_are_carried_when_resampling_is_skipped():
-    """Two particles that are never resampled, whatever the twists: one of two draws by exp(r)."""
-    law = one_of_two(CHAIN.law(), REWARD)
-    for potential in POTENTIALS:
-        sampler = SMC(2, threshold=0, potential=potential, every=1, begin=0, end=1)
-        assert has_law(sampler(tokens_task(), 2000), law)
-
-
-def test_keeping_the_best_of_particles_that_are_not_resampled():
-    law = best_of(CHAIN.law(), REWARD, 3)
-    assert has_law(SMC(3, threshold=0, keep="best")(tokens_task(), 2000), law)
-
-
-def test_groups_are_resampled_alone():
-    sampler = SMC(3, threshold=0.5)
-    weights = torch.tensor([0.0, 0.1, 0.2, 0.0, -9.0, -9.0], dtype=torch.float64)
-    rows, after = sampler.resampled(weights, Generators([0, 1]))
-    assert rows.tolist() == [0, 1, 2, 3, 3, 3]
-    assert torch.equal(after[:3], weights[:3])
-    torch.testing.assert_close(after[3:], (weights[3:].exp().mean().log()).expand(3))
-    rows, after = sampler.resampled(weights[:3], Generators([0]))
-    assert rows is None and torch.equal(after, weights[:3])
-
-
-class Proposing(ParticleSampler):
-    """Half of every step is uniform."""
-
-    def twist(self, task, x_t, x0_hat, i):
-        return task.value(task.solver.estimate(x0_hat, x_t, task.steps[i][0]))
-
-    def propose(self, task, x_t, x0_hat, i, model):
-        return Categorical(0.5 * model.probabilities + 0.5 / VOCAB)
-
-
-def test_weights_make_up_for_the_proposal():
-    chain = Chain(4)
-    target = tilt(chain.law(), REWARD)
-    x = Proposing(48)(tokens_task(4), 800)
-    assert total_variation(TOKENS.law(x), target) < 0.05 + noise(target, 800)[0]
 
 
 # Costs and refusals
@@ -480,57 +284,3 @@ class Broken(ParticleSampler):
 def test_what_is_not_a_number_is_named(sampler, reward, message):
     with pytest.raises(ValueError, match=message):
         sampler(task(TOKENS, reward, 1.0, 6), 2)
-
-
-# Learned values
-
-
-def test_rollouts_pair_states_with_where_they_end():
-    """The last states are one step from the end, and the rewards of equal last states average to what they promise."""
-    given = tokens_task()
-    x, t, value = rollouts(given, 3000).tensors
-    assert x.shape == (3000 * 5, LENGTH) and given.meter.network == 3000 * 6 and given.meter.rewards == 3000
-    times = TOKENS.solver(6).times[1:-1]
-    assert torch.equal(t.view(3000, 5), times.expand(3000, 5))
-    assert (value.view(3000, 5) == value.view(3000, 5)[:, :1]).all()
-    states = (x @ torch.tensor([16, 4, 1])).view(3000, 5)
-    law = np.full(64, 1 / 64)
-    for i in range(5):
-        law = law @ CHAIN.matrices[i]
-        mean, std = noise(law, 3000)
-        found = np.bincount(states[:, i], minlength=64) / 3000
-        assert total_variation(found, law) < mean + 4 * std
-
-
-@pytest.mark.parametrize("target", ["soft", "mean"])
-def test_a_learned_value_finds_the_true_one(target):
-    torch.manual_seed(0)
-    module = ValueModule((LENGTH,), VOCAB, target=target, lr=3e-3)
-    loader = DataLoader(rollouts(tokens_task(), 2000), batch_size=500, shuffle=True)
-    trainer = L.Trainer(
-        max_epochs=12, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(module, loader)
-    truth = CHAIN.soft_values()
-    if target == "mean":
-        truth = [REWARD]
-        for matrix in CHAIN.matrices[::-1]:
-            truth.insert(0, matrix @ truth[0])
-    states, law = torch.from_numpy(STATES), np.full(64, 1 / 64)
-    for i, t in enumerate(TOKENS.solver(6).times.tolist()[1:-1], 1):
-        law = law @ CHAIN.matrices[i - 1]
-        with torch.no_grad():
-            value = module(states, torch.full((64,), t, dtype=torch.float64)).numpy()
-        error = np.sqrt(law @ (value - truth[i]) ** 2)
-        assert error < 0.3
-    plain, guided = (TABLE(s(tokens_task(), 300), []).mean() for s in (SVDD(1), SVDD(8, value=module)))
-    assert guided > plain + 0.5
-
-
-@pytest.mark.parametrize("shape", [(2,), (5, 4), (3, 16, 16)])
-def test_values_of_continuous_data(shape):
-    module = ValueModule(shape, width=8)
-    x, t = torch.randn(3, *shape), torch.rand(3, dtype=torch.float64)
-    loss = module.loss(module(x, t), torch.ones(3, dtype=torch.float64))
-    assert module(x, t).shape == (3,) and loss.isfinite()

@@ -1,0 +1,14 @@
+"""A small Stable Diffusion and rewards of its pictures, for methods that differentiate a reward or must not."""
+
+from lidar_lightning import StableDiffusion
+from lidar_lightning.rewards import CallableReward
+from tests.pipelines import build
+
+BRIGHTNESS = CallableReward(
+    lambda samples, prompts: samples.mean((1, 2, 3)), name="brightness", modality="image", differentiable=True
+)
+BLUNT = CallableReward(lambda samples, prompts: samples.detach().mean(1).tolist(), name="blunt")
+
+
+def backbone(**settings):
+    return StableDiffusion(build("StableDiffusion"), **{"guidance_scale": 3.0, "name": "tiny", **settings})
