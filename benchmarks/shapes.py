@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -24,6 +25,10 @@ from recipes import shapes
 from recipes.text_to_image import sample
 
 PROMPTS, SWEPT, SAMPLES, STEPS = 200, 48, 4, 25
+DPO: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "shapes-flux": ({"n": 20, "prompts": 200}, {"steps": 200, "fraction": 0.25, "decay": 0.0})
+}
+"""Of a model, the arguments of `recipes.shapes.banks` and `dpo` with which it was tuned, if not those of the recipe."""
 SHOWN = ["accuracy", *CATEGORIES, "reward", "diversity", "nfe", "seconds", "peak MiB"]
 
 
@@ -136,7 +141,9 @@ def main(
     tables = settings(seeds)
     if only and (unknown := set(only) - set(tables)):
         raise ValueError(f"no tables {sorted(unknown)}: choose from {list(tables)}")
-    checkpoint = shapes.dpo(shapes.banks(str(folder / "banks"), model), str(folder / "dpo"), model)
+    drawn, tuned = DPO.get(folder.name, ({}, {}))
+    pairs = shapes.banks(str(folder / "banks"), model, **drawn)
+    checkpoint = shapes.dpo(pairs, str(folder / "dpo"), model, **tuned)
     wanted = {setting for name, table in tables.items() if only is None or name in only for setting in table}
     rows: dict[Setting, dict[str, float]] = {}
     for setting in tqdm(list(dict.fromkeys(setting for table in tables.values() for setting in table)), unit="row"):

@@ -95,13 +95,14 @@ def dpo(
     beta: float = 200.0,
     per_bank: int = 20,
     fraction: float = 0.1,
+    decay: float = 1.0,
     batch_size: int = 32,
     reward: str = "shapes-reward",
 ) -> str:
     """Fine-tunes LoRA adapters on the best against the worst of each bank and returns the path of their checkpoint."""
     return fine_tune(
         load(model), pairs, out, beta, ShapesReward(reward), steps, lr, rank=16, batch_size=batch_size, accumulate=1,
-        precision="32-true", per_bank=per_bank, fraction=fraction, decay=1.0,
+        precision="32-true", per_bank=per_bank, fraction=fraction, decay=decay,
     )  # fmt: skip
 
 
