@@ -2,7 +2,8 @@
 
 Every row is a run in `--out`, so that a killed benchmark goes on where it stopped; DPO is trained there first. After
 each row shapes-sd.md or shapes-flux.md beside this file is written from all rows so far. Accuracy is the share of
-pictures that a program reads as their caption says; the guidance sees a learned reward only.
+pictures that a program reads as their caption says; the guidance sees a learned reward only, or where it says so
+JPEGCompressibility as well, which is shown of all rows as "jpeg".
 """
 
 import json
@@ -29,7 +30,7 @@ DPO: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "shapes-flux": ({"n": 20, "prompts": 200}, {"steps": 200, "fraction": 0.25, "decay": 0.0})
 }
 """Of a model, the arguments of `recipes.shapes.banks` and `dpo` with which it was tuned, if not those of the recipe."""
-SHOWN = ["accuracy", *CATEGORIES, "reward", "diversity", "nfe", "seconds", "peak MiB"]
+SHOWN = ["accuracy", *CATEGORIES, "reward", "jpeg", "diversity", "nfe", "seconds", "peak MiB"]
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,16 @@ def measure(setting: Setting, out: Path) -> dict[str, float]:
     table = pd.read_csv(out / "samples.csv")
     kept = table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(setting.samples)
     category = kept["prompt"].map(lambda text: parse(text).category)
-    spreads = []
-    for _, names in kept.groupby("prompt")["sample"]:
-        pictures = torch.stack([read_picture(out / name) for name in names]).flatten(1)
-        spreads.append(torch.pdist(pictures).mean() / pictures.shape[1] ** 0.5)
+    spreads, sizes = [], []
+    for prompt, names in kept.groupby("prompt")["sample"]:
+        pictures = torch.stack([read_picture(out / name) for name in names])
+        sizes.append(JPEGCompressibility()(pictures, [prompt] * len(pictures)))
+        spreads.append(torch.pdist(pictures.flatten(1)).mean() / pictures[0].numel() ** 0.5)
     return {
         "accuracy": kept["shapes_verdict"].mean(),
         **kept["shapes_verdict"].groupby(category).mean(),
         "reward": kept["shapes_reward"].mean(),
+        "jpeg": torch.cat(sizes).mean().item(),
         "diversity": torch.stack(spreads).mean().item(),
         "nfe": summary["nfe"] * setting.drawn / setting.samples,
         "seconds": summary["seconds"],

@@ -53,7 +53,8 @@ def pictures(
     """Pictures of coloured shapes. Writes `out`/summary.json and `out`/report.html, and returns its path."""
     folder = Path(out)
     pairs = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
-    checkpoint = shapes.dpo(pairs, str(folder / "training" / "dpo"), model, dpo_steps, reward=reward)
+    training = str(folder / "training" / "dpo")
+    checkpoint = shapes.dpo(pairs, training, model, dpo_steps, fraction=0.25, reward=reward)
     for method in METHODS:
         shapes.lidar(
             str(folder / method), model, "dpm-5" if "lidar" in method else None, n, steps, prompts=prompts, seed=seed,
