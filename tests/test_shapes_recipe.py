@@ -46,6 +46,20 @@ def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
         assert len(table) == 4 and all(parse(caption).held_out for caption in table["prompt"])
 
 
+def test_dpo_is_the_same_again_and_heeds_its_settings(models, tmp_path):
+    model, reward = str(models / "StableDiffusion"), str(models / "reward")
+    banks = shapes.banks(str(tmp_path / "banks"), model, "dpm-3", n=4, prompts=3, reward=reward)
+
+    def run(name, **settings):
+        out = str(tmp_path / name)
+        path = shapes.dpo(banks, out, model, steps=2, per_bank=4, batch_size=4, reward=reward, **settings)
+        saved = torch.load(path, weights_only=True)
+        return torch.cat([w.flatten() for w in saved["state_dict"].values()]), saved["lr_schedulers"][0]["_last_lr"]
+
+    (first, rate), (again, _), (wider, _), (_, kept) = run("a"), run("b"), run("c", fraction=0.5), run("d", decay=0.0)
+    assert torch.equal(first, again) and not torch.equal(first, wider) and rate == [0] and kept[0] > 0
+
+
 @pytest.mark.parametrize("name", ["shapes-sd", "shapes-flux"])
 def test_shipped_models_draw_what_simple_captions_ask_for(name):
     model = shapes.load(name)
