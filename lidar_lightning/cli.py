@@ -2,11 +2,18 @@
 
 import logging
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import lightning as L
-from lightning.pytorch.cli import LightningCLI
+from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from lidar_lightning.errors import closest, one_line
 
 logger = logging.getLogger("lidar_lightning")
 USAGE = """usage: lidar COMMAND ...
@@ -18,7 +25,29 @@ USAGE = """usage: lidar COMMAND ...
   compare   samplers at equal budgets:  lidar compare --config configs/shapes/compare.yaml [--processes N]
   report    write RUN/report.html: lidar report RUN
 
-`lidar COMMAND --help` lists the options of each."""
+`lidar COMMAND --help` lists the options of each; --debug shows the traceback of an error."""
+
+
+class Parser(LightningArgumentParser):
+    """Raises what it finds wrong, with its options and the file where it stands, in place of printing its usage."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **{**settings, "exit_on_error": False})
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        try:
+            super().error(message, ex)
+        except ArgumentError as error:
+            subparsers = [parser for a in self._actions if isinstance(a.choices, dict) for parser in a.choices.values()]
+            error.options = [o for parser in (self, *subparsers) for o in parser._option_string_actions]  # type: ignore[attr-defined]
+            raise
+
+    def parse_path(self, cfg_path: Any, *args: Any, **settings: Any) -> Namespace:
+        try:
+            return super().parse_path(cfg_path, *args, **settings)
+        except Exception as error:
+            error.add_note(str(cfg_path))
+            raise
 
 
 class LidarCLI(LightningCLI):
@@ -28,32 +57,41 @@ class LidarCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         return {name: LightningCLI.subcommands()[name] for name in ("fit", "validate", "predict")}
 
+    def instantiate_trainer(self, **settings: Any) -> L.Trainer:
+        try:
+            return super().instantiate_trainer(**settings)
+        except MisconfigurationException as error:
+            chosen = {key: self._get(self.config, f"trainer.{key}") for key in ("accelerator", "devices", "strategy")}
+            given = ", ".join(f"{key} {value}" for key, value in chosen.items())
+            raise ValueError(f"the trainer cannot run with these settings ({given}): {error}") from error
+
     def _parse_ckpt_path(self) -> None:
         """A checkpoint gives weights only: never the class or the arguments of the module."""
 
 
+def call(function: Callable[..., Any], arguments: Sequence[str], **settings: Any) -> None:
+    """Calls a function with what its command line says, and prints what it returns."""
+    from jsonargparse import auto_cli
+
+    print(auto_cli(function, args=list(arguments), parser_class=Parser, **settings))
+
+
 def run(arguments: Sequence[str]) -> None:
-    command = arguments[0] if arguments else "--help"
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
     if command in {"-h", "--help"}:
         print(USAGE)
     elif command == "demo":
-        from jsonargparse import auto_cli
-
         from recipes.demo import main as demo
 
-        print(auto_cli(demo, args=list(arguments[1:])))
+        call(demo, rest)
     elif command == "report":
-        from jsonargparse import auto_cli
-
         from lidar_lightning.report import write_report
 
-        print(auto_cli(write_report, args=list(arguments[1:])))
+        call(write_report, rest)
     elif command == "compare":
-        from jsonargparse import auto_cli
-
         from lidar_lightning.compare import compare
 
-        print(auto_cli(compare, args=list(arguments[1:]), as_positional=False))
+        call(compare, rest, as_positional=False)
     elif command in LidarCLI.subcommands():
         LidarCLI(
             L.LightningModule,
@@ -62,24 +100,37 @@ def run(arguments: Sequence[str]) -> None:
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
+            parser_class=Parser,
             args=list(arguments),
         )
     else:
-        raise ValueError(f"unknown command {command!r}\n{USAGE}")
+        known = (*LidarCLI.subcommands(), "demo", "compare", "report")
+        raise ValueError(f"unknown command {command!r}: {closest(command, known)} (lidar --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command. Returns 0, or 2 after a one-line message when the input is at fault."""
+    """Runs a command.
+
+    Returns:
+        0; 2 after a line that names the cause when the input is at fault; 1 after a line that says so when this
+        software is. With --debug, which may stand anywhere, the traceback comes first.
+    """
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run.*")
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        run(sys.argv[1:] if arguments is None else arguments)
-    except (ValueError, OSError, RuntimeError) as error:
-        logger.debug("traceback", exc_info=True)
-        print(f"lidar: error: {error}", file=sys.stderr)
-        return 2
+        run([argument for argument in given if argument != "--debug"])
+    except Exception as error:
+        if "--debug" in given:
+            traceback.print_exception(error)
+        line, guilty = one_line(error)
+        advice = (
+            "" if guilty else "; this looks like a fault of lidar-lightning: please report it with what --debug shows"
+        )
+        print(f"lidar: error: {line}{advice}", file=sys.stderr)
+        return 2 if guilty else 1
     return 0
 
 

@@ -5,18 +5,17 @@ import torch
 import yaml
 
 from lidar_lightning import cli
+from lidar_lightning.errors import one_line
 from tests.conftest import tiny
 from tests.test_lidar_module import configuration
 
 
 def failing(capsys, *arguments: str) -> str:
-    """The message of a command that must end with exit code 2 and no traceback."""
-    try:
-        code = cli.main(arguments)
-    except SystemExit as exit:
-        code = exit.code
-    error = capsys.readouterr().err
-    assert code == 2 and "Traceback" not in error, error
+    """The line of a command that must end with exit code 2, and with one line."""
+    code = cli.main(arguments)
+    printed = capsys.readouterr().err
+    error = printed[printed.index("lidar: error: ") :]
+    assert code == 2 and "Traceback" not in printed and error.count("\n") == 1, printed
     return error
 
 
@@ -31,7 +30,24 @@ def test_usage(capsys):
         (["--model.init_args.lookahead.init_args.n=0"], "n must be at least 1, got 0"),
         (["--model.init_args.temperature=-2"], "temperature (lambda) must be finite and at least 0, got -2"),
         (["--model.init_args.reward.init_args.path=tests.conftest:nothing"], "nothing to import at"),
-        (["--model.init_args.reward=lidar_lightning.rewards.Unknown"], "Unknown"),
+        (
+            ["--model.init_args.reward=lidar_lightning.rewards.Unknown"],
+            "model.reward: no class 'lidar_lightning.rewards.Unk",
+        ),
+        (["--model.init_args.reward=RingCont"], "did you mean lidar_lightning.rewards.RingCount?"),
+        (
+            ["--model.init_args.stps=3"],
+            "model: lidar_lightning.LiDARModule takes no 'stps': did you mean steps or stop?",
+        ),
+        (["--model.init_args.lookahead.init_args.n=x"], "error: model.lookahead.n: expected int, got x"),
+        (
+            ["--model.init_args.lookahead.init_args.n=-1"],
+            "error: model.lookahead: lookahead n must be at least 1, got -1",
+        ),
+        (["--model.init_args.temperature=x"], "error: model.temperature: expected float or null, got x"),
+        (["--model=os.getcwd"], "os.getcwd does not correspond to a subclass of LightningModule"),
+        (["--trainer.acelerator=cpu"], "no option --trainer.acelerator: did you mean --trainer.accelerator"),
+        (["--trainer.devices=0"], "the trainer cannot run with these settings (accelerator cpu, devices 0"),
         (["--model.init_args.training_data=nowhere.txt"], "no SMILES file at nowhere.txt"),
         (["--data.init_args.prompts= "], "prompts must not be empty"),
         (["--data.init_args.samples=0"], "samples and batch_size must be at least 1"),
@@ -98,3 +114,44 @@ def test_bad_training_files(capsys, tmp_path, text, message):
 
 def test_report_of_nothing(capsys, tmp_path):
     assert "summary.json" in failing(capsys, "report", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainer: {acelerator: cpu}", "the command takes no 'trainer.acelerator': did you mean trainer.accelerator"),
+        ("modle: {class_path: lidar_lightning.LiDARModule}", "the command takes no 'modle': did you mean model"),
+        ("model: [unclosed", "run.yaml: Problems parsing config"),
+        ("", "run.yaml: a configuration is a YAML of keys and values, got nothing"),
+        ("\x00", "run.yaml: Problems parsing config"),
+    ],
+)
+def test_bad_yaml_is_named(capsys, tmp_path, text, message):
+    (tmp_path / "run.yaml").write_text(text)
+    assert message in failing(capsys, "predict", "-c", str(tmp_path / "run.yaml"))
+
+
+def test_a_fault_of_the_software_is_one_line_and_exit_code_1(capsys, tmp_path, monkeypatch):
+    def broken(_):
+        raise KeyError("what")
+
+    monkeypatch.setattr("lidar_lightning.report.read_summary", broken)
+    assert cli.main(["report", str(tmp_path)]) == 1
+    printed = capsys.readouterr().err
+    assert (
+        printed.startswith("lidar: error: unexpected KeyError: 'what'; this looks like a fault")
+        and "--debug" in printed
+    )
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "report"], ["report", "--debug"]])
+def test_debug_shows_the_traceback(capsys, tmp_path, arguments):
+    assert cli.main([*arguments, str(tmp_path)]) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" in printed and printed.splitlines()[-1].startswith("lidar: error: ")
+
+
+def test_a_long_message_keeps_its_cause_and_its_remedy():
+    line, guilty = one_line(ValueError("the cause" + " and more\n" * 1000 + "the remedy"))
+    assert guilty and len(line) < 800 and line.startswith("the cause and more") and line.endswith("the remedy")
