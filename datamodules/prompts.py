@@ -1,6 +1,8 @@
 """Which samples to draw: prompts, and sample indices of each."""
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,28 +11,64 @@ import lightning as L
 import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
+logger = logging.getLogger(__name__)
+READ = (".txt", ".jsonl", ".csv")
+OTHER_FILES = (".json", ".yaml", ".yml", ".tsv", ".parquet", ".xlsx", ".gz", ".zip", ".md")
+"""What nobody means as a prompt."""
+
 
 def read_prompts(path: str | Path, column: str = "prompt") -> list[str]:
     """Prompts of a file: a line each (.txt), or the field or column `prompt` (.jsonl, .csv).
 
+    Blank lines are left out, with a warning that counts them.
+
     Raises:
-        ValueError: if the file is missing or of another kind, has no such column, or a prompt is empty.
+        ValueError: if the file is missing or of another kind, has no such column, or a prompt is empty or no text.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
-        raise ValueError(f"no prompt file at {path}")
+        raise ValueError(f"no prompt file at {path}: give a {', '.join(READ)} file, or the prompts themselves")
+    if path.suffix not in READ:
+        raise ValueError(f"cannot read prompts from {path}: it is none of {', '.join(READ)}")
     try:
-        if path.suffix == ".txt":
-            prompts = path.read_text(encoding="utf-8").splitlines()
-        elif path.suffix == ".jsonl":
-            prompts = [str(json.loads(line)[column]) for line in path.read_text(encoding="utf-8").splitlines() if line]
-        elif path.suffix == ".csv":
-            prompts = pd.read_csv(path, keep_default_na=False)[column].astype(str).tolist()
+        if path.suffix == ".csv":
+            table = pd.read_csv(path, keep_default_na=False, dtype=str)
+            if column not in table:
+                raise ValueError(f"it has no column {column!r}, but {', '.join(table)}")
+            lines = list(enumerate(table.to_dict("records"), 2))
         else:
-            raise ValueError("it is none of .txt, .jsonl, .csv")
-    except (KeyError, ValueError) as error:
+            texts = list(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1))
+            lines = [(number, text) for number, text in texts if text.strip()]
+            if blank := len(texts) - len(lines):
+                logger.warning("left out %d blank lines of %s", blank, path)
+            if path.suffix == ".txt":
+                return [text for _, text in lines]
+            lines = [(number, json.loads(text)) for number, text in lines]
+    except (OSError, ValueError) as error:
         raise ValueError(f"cannot read prompts from {path}: {error}") from error
-    return prompts
+    for number, row in lines:
+        prompt = row.get(column) if isinstance(row, dict) else None
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(
+                f"cannot read prompts from {path}: line {number} has no text under {column!r}, got {row!r}"
+            )
+    return [row[column] for _, row in lines]
+
+
+def check_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts as a list.
+
+    Raises:
+        ValueError: if there is none, or one is no string, empty, or there twice, which would draw the same samples.
+    """
+    if not isinstance(prompts, Sequence) or isinstance(prompts, str) or not len(prompts):
+        raise ValueError(f"prompts must not be empty: give a list with at least one, got {prompts!r}")
+    for place, prompt in enumerate(prompts):
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f"prompts must not be empty: prompt {place} is {prompt!r}")
+    if again := [prompt for prompt, count in Counter(prompts).items() if count > 1]:
+        raise ValueError(f"{len(again)} prompts stand twice, e.g. {again[0]!r}: raise samples instead")
+    return list(prompts)
 
 
 class PromptBatches(Dataset):
@@ -70,14 +108,11 @@ class PromptDataModule(L.LightningDataModule):
     def __init__(self, prompts: list[str] | str = "molecule", samples: int = 1024, batch_size: int = 256):
         super().__init__()
         if isinstance(prompts, str):
-            prompts = read_prompts(prompts) if Path(prompts).suffix in {".txt", ".jsonl", ".csv"} else [prompts]
-        if not prompts or any(not prompt.strip() for prompt in prompts):
-            raise ValueError(f"prompts must not be empty: prompt {[p.strip() for p in [*prompts, '']].index('')} is")
-        if len(set(prompts)) < len(prompts):
-            raise ValueError(f"{len(prompts) - len(set(prompts))} prompts stand twice: raise samples instead")
+            prompts = read_prompts(prompts) if prompts.endswith((*READ, *OTHER_FILES)) else [prompts]
+        prompts = check_prompts(prompts)
         if samples < 1 or batch_size < 1:
             raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
-        self.prompts, self.dataset = list(prompts), PromptBatches(prompts, samples, batch_size)
+        self.prompts, self.dataset = prompts, PromptBatches(prompts, samples, batch_size)
         self.each, self.batch_size = [prompt for prompt in prompts for _ in range(samples)], batch_size
 
     def predict_dataloader(self) -> DataLoader:

@@ -116,6 +116,22 @@ def describe(lora: LoRA | None, base: str) -> dict[str, Any]:
     return {"lora": asdict(lora) if lora else None, "base": base}
 
 
+def described(checkpoint: dict[str, Any]) -> tuple[LoRA | None, str | None]:
+    """What `describe` said: the adapters of a checkpoint, or None, and the fingerprint of the weights under them.
+
+    Raises:
+        ValueError: if a checkpoint says it otherwise.
+    """
+    adapters = checkpoint.get("adapters") or {"lora": None, "base": None}
+    try:
+        return adapters["lora"] and LoRA(**adapters["lora"]), adapters["base"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"the checkpoint describes its adapters as {adapters!r}, not by the settings and the base of `LoRA` "
+            f"({error}): use one that this version wrote"
+        ) from error
+
+
 def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], base: str) -> None:
     """Makes the backbone able to load a checkpoint of a fine-tuning or pre-training: adds adapters if it has some.
 
@@ -125,21 +141,24 @@ def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], bas
     Raises:
         ValueError: if the checkpoint belongs to other weights or to another architecture.
     """
-    adapters = checkpoint.get("adapters", {})
-    if adapters.get("lora"):
-        if adapters["base"] != base:
+    lora, trained_on = described(checkpoint)
+    if lora:
+        if trained_on != base:
             raise ValueError(
-                f"the checkpoint's adapters were trained on weights {adapters['base']}, but the backbone "
+                f"the checkpoint's adapters were trained on weights {trained_on}, but the backbone "
                 f"{backbone.name!r} has {base}: use the backbone of the fine-tuning run"
             )
         if OWN not in adapter_names(backbone):
-            add_lora(backbone, LoRA(**adapters["lora"]))
+            add_lora(backbone, lora)
     own = {f"backbone.{name}": value.shape for name, value in backbone.state_dict().items()}
-    given = {name: value.shape for name, value in checkpoint["state_dict"].items() if name.startswith("backbone.")}
+    state = checkpoint.get("state_dict") or {}
+    given = {name: value.shape for name, value in state.items() if name.startswith("backbone.")}
+    if not given:
+        raise ValueError("the checkpoint holds no weights of a backbone: use one that `lidar fit` wrote")
     wrong = [name for name, shape in given.items() if own.get(name) != shape]
-    missing = [] if adapters.get("lora") else [name for name in own if name not in given]
-    if wrong or missing or not given:
+    missing = [] if lora else [name for name in own if name not in given]
+    if wrong or missing:
         raise ValueError(
             f"the checkpoint is of another architecture than {backbone.name!r}: {len(wrong)} of its {len(given)} "
-            f"tensors do not fit and {len(missing)} are missing, e.g. {(wrong + missing + ['no backbone at all'])[0]}"
+            f"tensors do not fit and {len(missing)} are missing, e.g. {(wrong + missing)[0]}"
         )

@@ -6,6 +6,7 @@ import traceback
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
@@ -13,6 +14,7 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from lidar_lightning.checkpoint_file import read_checkpoint
 from lidar_lightning.errors import closest, one_line
 
 logger = logging.getLogger("lidar_lightning")
@@ -66,7 +68,12 @@ class LidarCLI(LightningCLI):
             raise ValueError(f"the trainer cannot run with these settings ({given}): {error}") from error
 
     def _parse_ckpt_path(self) -> None:
-        """A checkpoint gives weights only: never the class or the arguments of the module."""
+        """Checks a checkpoint before anything is built. It gives weights only: never the module or its arguments."""
+        settings = self.config[self.config.subcommand]
+        path = settings.get("ckpt_path")
+        if path and path not in ("best", "last", "hpc") and not path.startswith("registry"):
+            read_checkpoint(path, resume=self.config.subcommand == "fit")
+            settings.ckpt_path = str(Path(path).expanduser())
 
 
 def call(function: Callable[..., Any], arguments: Sequence[str], **settings: Any) -> None:

@@ -21,7 +21,7 @@ def read_smiles(path: str | Path | None = None, column: str | None = None) -> li
     Raises:
         ValueError: if the file is missing, empty, unreadable, of another kind, or has no such column.
     """
-    path = Path(path or QM9_SMILES)
+    path = Path(path or QM9_SMILES).expanduser()
     if not path.is_file():
         raise ValueError(f"no SMILES file at {path}: give a .txt, .smi, .csv or .parquet file, or leave the path out")
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
@@ -37,7 +37,8 @@ def read_smiles(path: str | Path | None = None, column: str | None = None) -> li
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"cannot read SMILES from {path}: {error}") from error
     if not any(strings):
-        raise ValueError(f"{path} holds no SMILES strings: it has {len(strings)} lines, all empty")
+        held = f"it has {len(strings)} lines, all empty" if strings else "it has no rows"
+        raise ValueError(f"{path} holds no SMILES strings: {held}")
     return strings
 
 
@@ -45,7 +46,10 @@ def _column(table: pd.DataFrame, column: str | None, source: object) -> list[str
     name = column or next((name for name in COLUMNS if name in table), None)
     if name not in table:
         raise ValueError(f"{source} has no column {column or ' or '.join(COLUMNS)}: it has {', '.join(table)}")
-    return table[name].astype(str).tolist()
+    wrong = [value for value in table[name] if not isinstance(value, str)]
+    if wrong:
+        raise ValueError(f"column {name} of {source} holds {wrong[0]!r}, which is no SMILES: name another column")
+    return table[name].tolist()
 
 
 def read_hub(dataset: str, column: str | None = None) -> list[str]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from datamodules import PreferenceDataModule, PromptDataModule, QM9DataModule
+from datamodules.prompts import read_prompts
 from lidar_lightning.backbones import smiles
 from lidar_lightning.smiles_io import read_hub, read_smiles
 
@@ -112,6 +113,43 @@ def test_prompts_from_files(tmp_path):
 def test_bad_prompts(prompts, message):
     with pytest.raises(ValueError, match=message):
         PromptDataModule(prompts)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.jsonl", '{"prompt": "one"}\n{"prompt": null}\n', "line 2 has no text under 'prompt', got {'prompt': None}"),
+        ("a.jsonl", '{"prompt": 3}\n', "line 1 has no text"),
+        ("a.jsonl", '["one"]\n', "line 1 has no text under 'prompt', got \\['one'\\]"),
+        ("a.jsonl", "{one}\n", "cannot read prompts from .*a.jsonl"),
+        ("a.csv", "text\none\n", "it has no column 'prompt', but text"),
+        ("a.csv", "prompt,x\n,1\n", "line 2 has no text"),
+        ("a.csv", "", "cannot read prompts from .*a.csv"),
+        ("a.json", '["one"]', "it is none of .txt, .jsonl, .csv"),
+        ("a.txt", "\n\n", "prompts must not be empty: give a list with at least one"),
+        ("a.txt", "one\ntwo\none\n", "1 prompts stand twice, e.g. 'one'"),
+    ],
+)
+def test_bad_prompt_files(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        PromptDataModule(str(tmp_path / name))
+
+
+def test_blank_lines_of_prompts_are_left_out_counted_and_named(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("one\n\n  \ntwo\n")
+    assert read_prompts(tmp_path / "a.txt") == ["one", "two"]
+    assert f"left out 2 blank lines of {tmp_path / 'a.txt'}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("smiles,x\n", "it has no rows"), ("smiles\n1\n2\n", "column smiles of .* holds 1, which is no SMILES")],
+)
+def test_tables_without_smiles(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_smiles(tmp_path / "a.csv")
 
 
 def test_bank_pairs_prefer_the_better(tmp_path, bank, carbon_reward):

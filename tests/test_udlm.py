@@ -218,3 +218,39 @@ def test_unreadable_smiles_are_explained(text, reason):
     assert reason in smiles.unreadable(text, 24)
     with pytest.raises(ValueError, match="cannot encode the SMILES"):
         smiles.encode([text], 24)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_heads": 0}, "sizes of a UDLM are at least 1, got {'n_heads': 0}"),
+        ({"n_heads": 3}, "hidden_dim is an even number of each of n_heads, got 32 and 3"),
+        ({"n_heads": "two"}, "does not describe a UDLM"),
+        ({"n_head": 2}, "unknown key 'n_head': did you mean n_heads"),
+        ({"dropout": 1.5}, "dropout in .0, 1., got 12 and 1.5"),
+        ({"model_length": 2}, "model_length >= 3"),
+    ],
+)
+def test_bad_configurations_are_named(tmp_path, udlm, changes, message):
+    udlm.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(ValueError, match=message):
+        UDLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_damaged_configurations_are_named(tmp_path, udlm, text):
+    udlm.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="config.json of .* (is damaged|does not describe a UDLM)"):
+        UDLM.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0, 4, 5000])
+def test_truncated_weights_are_named(tmp_path, udlm, length):
+    udlm.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match="the weights at .* do not fit"):
+        UDLM.from_pretrained(tmp_path)

@@ -5,22 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from torch import Tensor
 
-from lidar_lightning.assets import asset_path
 from lidar_lightning.backbones import smiles
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.dit import DiT
 from lidar_lightning.losses.udlm import nelbo
+from lidar_lightning.pretrained import HubModel
 from lidar_lightning.schedules import LogLinear
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Ancestral
 
 
-class UDLM(Backbone, PyTorchModelHubMixin, library_name="lidar-lightning", tags=["molecules", "discrete-diffusion"]):
+class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules", "discrete-diffusion"]):
     """A DiT that predicts the leave-one-out posterior p(x0^l | x_t without l) of every token.
 
     Config names, parameter names and shapes are those of `kuleshov-group/udlm-qm9`, which `from_pretrained` loads; so
@@ -39,6 +36,7 @@ class UDLM(Backbone, PyTorchModelHubMixin, library_name="lidar-lightning", tags=
     """
 
     modality = "molecule"
+    published = ("cfg_num_classes", "model_type")
     schedule: LogLinear
     lora_targets = r"backbone\.blocks\.\d+\.(attn_qkv|attn_out|mlp\.[02])"
 
@@ -60,6 +58,13 @@ class UDLM(Backbone, PyTorchModelHubMixin, library_name="lidar-lightning", tags=
             raise ValueError(
                 "class-conditional UDLM checkpoints (cfg: true) are not supported: use an unconditional one"
             )
+        sizes = {"hidden_dim": hidden_dim, "cond_dim": cond_dim, "n_blocks": n_blocks, "n_heads": n_heads}
+        if small := {name: size for name, size in sizes.items() if size < 1}:
+            raise ValueError(f"sizes of a UDLM are at least 1, got {small}")
+        if hidden_dim % (2 * n_heads):
+            raise ValueError(f"hidden_dim is an even number of each of n_heads, got {hidden_dim} and {n_heads}")
+        if model_length < 3 or not 0 <= dropout < 1:
+            raise ValueError(f"UDLM needs model_length >= 3 and dropout in [0, 1), got {model_length} and {dropout}")
         if vocab_size < len(smiles.VOCABULARY):
             raise ValueError(f"vocab_size {vocab_size} is smaller than the {len(smiles.VOCABULARY)} tokens of QM9")
         self.name, self.vocab_size, self.model_length = name, vocab_size, model_length
@@ -74,17 +79,7 @@ class UDLM(Backbone, PyTorchModelHubMixin, library_name="lidar-lightning", tags=
         Raises:
             ValueError: if it cannot be found, or its weights are damaged or of another architecture.
         """
-        source = asset_path(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
-        try:
-            model = super().from_pretrained(source, strict=True, **kwargs)
-        except (LocalEntryNotFoundError, EntryNotFoundError, HfHubHTTPError, OSError) as error:
-            raise ValueError(
-                f"no UDLM checkpoint at {str(pretrained_model_name_or_path)!r}: it is neither a shipped name, a folder "
-                f"with config.json and model.safetensors, nor a hub repository within reach ({error})"
-            ) from error
-        except (RuntimeError, SafetensorError) as error:
-            raise ValueError(f"the weights at {str(source)!r} do not fit this architecture: {error}") from error
-        return model
+        return cls.load(pretrained_model_name_or_path, "UDLM checkpoint", **kwargs)
 
     @property
     def space(self) -> str:

@@ -5,13 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lidar_lightning.assets import asset_path
+from lidar_lightning.pretrained import HubModel
 from lidar_lightning.shapes.grammar import LENGTH, words
 from lidar_lightning.shapes.render import SIZE
 
@@ -34,7 +31,7 @@ def transformer(width: int, layers: int) -> nn.Module:
     return nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
 
-class ShapesScorer(nn.Module, PyTorchModelHubMixin, library_name="lidar-lightning", tags=["reward", "shapes"]):
+class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["reward", "shapes"]):
     """Embeds pictures and captions on one sphere; the cosine of the two is what they have in common.
 
     Pictures go through strided convolutions to 8 x 8 places and then, like captions, through a transformer whose
@@ -76,17 +73,8 @@ class ShapesScorer(nn.Module, PyTorchModelHubMixin, library_name="lidar-lightnin
         Raises:
             ValueError: if it cannot be found, or its weights are damaged or of another architecture.
         """
-        source = asset_path(str(pretrained_model_name_or_path)) or pretrained_model_name_or_path
-        try:
-            return super().from_pretrained(source, strict=True, **kwargs)
-        except (LocalEntryNotFoundError, EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-            raise ValueError(
-                f"no shapes reward at {str(pretrained_model_name_or_path)!r}: it is neither a shipped name, a folder "
-                f"with config.json and model.safetensors, nor a hub repository within reach; train one with "
-                f"`python -m recipes.shapes_reward` ({error})"
-            ) from error
-        except (RuntimeError, SafetensorError) as error:
-            raise ValueError(f"the weights at {str(source)!r} do not fit this architecture: {error}") from error
+        advice = "; train one with `python -m recipes.shapes_reward`"
+        return cls.load(pretrained_model_name_or_path, "shapes reward", advice, **kwargs)
 
     def embed_images(self, images: Tensor) -> Tensor:
         """Unit vectors (n, width) of pictures (n, 3, 64, 64) in [0, 1]."""
