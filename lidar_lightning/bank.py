@@ -19,6 +19,8 @@ from torch import Tensor
 from lidar_lightning.chunks import in_chunks
 from lidar_lightning.files import write_atomically
 from lidar_lightning.rewards import Reward, score
+from lidar_lightning.rewards.base import check_reward
+from lidar_lightning.rewards.scores import as_scores
 
 logger = logging.getLogger(__name__)
 FORMAT = "lidar-bank-1"
@@ -50,9 +52,9 @@ class LookaheadBank:
 
     Args:
         samples: clean samples (n, *S), as the backbone predicts them.
-        rewards: name to scores (n,) float32, each as its reward gave them.
+        rewards: name to scores (n,), each as its reward gave them; kept as float32 tensors.
         provenance: where the samples came from.
-        versions: name to version of the reward that gave the scores.
+        versions: name to identity of the reward that gave the scores.
         seconds: what drawing the samples took.
 
     Raises:
@@ -68,6 +70,7 @@ class LookaheadBank:
     def __post_init__(self) -> None:
         if not len(self.samples):
             raise ValueError(f"a bank needs at least one sample, got {tuple(self.samples.shape)}")
+        object.__setattr__(self, "rewards", {name: as_scores(name, value) for name, value in self.rewards.items()})
         for name, scores in self.rewards.items():
             if scores.shape != (len(self.samples),) or not scores.isfinite().all():
                 raise ValueError(
@@ -82,14 +85,16 @@ class LookaheadBank:
         decoder: str | None = None,
         batch_size: int | None = None,
     ) -> "LookaheadBank":
-        """This bank with those rewards too. Scores of the same name, version and decoder are kept.
+        """This bank with those rewards too. Scores of the same name, identity and decoder are kept.
 
         Args:
             decode: clean samples to what rewards score.
             decoder: its name, if it is not the model's own.
             batch_size: samples that are decoded and scored at once; None takes all.
         """
-        current = {r.name: f"{r.version}, decoder={decoder}" if decoder else r.version for r in rewards}
+        for reward in rewards:
+            check_reward(reward)
+        current = {r.name: f"{r.identity}, decoder={decoder}" if decoder else r.identity for r in rewards}
         missing = [r for r in rewards if self.versions.get(r.name) != current[r.name]]
         if not missing:
             return self

@@ -16,7 +16,7 @@ from datamodules.prompts import PromptDataModule
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.describe import describe
 from lidar_lightning.report import write_report
-from lidar_lightning.rewards.base import Reward, score
+from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.samplers.base import Sampler, Task
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
@@ -71,6 +71,7 @@ class Comparison:
                 f"a comparison needs samplers, none of them called {VANILLA!r}, budgets and seeds, got "
                 f"{sorted(samplers)}, {budgets} and {seeds}"
             )
+        scored_rewards(reward, metrics or [])
         self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], Path(out)
         self.prompts = PromptDataModule(prompts).prompts
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
@@ -87,7 +88,7 @@ class Comparison:
     @property
     def rewards(self) -> list[Reward]:
         """All rewards that are scored, each once."""
-        return list({r.name: r for r in [*self.reward.parts, *self.metrics]}.values())
+        return scored_rewards(self.reward, self.metrics)
 
     @cached_property
     def runs(self) -> dict[Cell, RunFolder]:
@@ -96,8 +97,8 @@ class Comparison:
             "modality": self.backbone.modality,
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint(),
-            "reward": self.reward.name,
-            "scored": {r.name: r.version for r in self.rewards},
+            "reward": self.reward.described(),
+            "scored": {r.name: r.identity for r in self.rewards},
             "solver": self.solver.name,
             "steps": self.steps,
             "samples": self.samples,

@@ -39,7 +39,8 @@ def test_adding_a_reward_scores_stored_samples_once(bank):
     assert torch.equal(scored.rewards["length"], bank.samples.sum(1).float())
     assert scored.scored([reward], decode) is scored and len(calls) == 1
     newer = CallableReward(length, name="length", version="2")
-    assert scored.scored([newer], decode).versions["length"] == "2" and len(calls) == 2
+    again = scored.scored([newer], decode)
+    assert again.versions["length"] == newer.identity != reward.identity and len(calls) == 2
     chunked = bank.scored([reward], decode, batch_size=16)
     assert [len(samples) for samples in calls[2:]] == [16, 16, 8]
     assert torch.equal(chunked.rewards["length"], scored.rewards["length"])

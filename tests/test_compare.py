@@ -161,7 +161,8 @@ def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
     kept = [describe(SVDD(value=value)) for value in (first, copy.deepcopy(first), second)]
     assert kept[0] == kept[1] != kept[2] and kept[0]["class"] == "SVDD"
     assert describe(Lookahead(2, 4, model))["backbone"]["fingerprint"] == model.fingerprint()
-    assert describe([QED(), interval, {"a": None}]) == [f"qed {QED().version}", "interval", {"a": None}]
+    qed = {"name": "qed", "version": QED().version, "higher_is_better": True}
+    assert describe([QED(), interval, {"a": None}]) == [qed, "lidar_lightning.tabulate:interval", {"a": None}]
     assert json.dumps(kept)
     changes = {"samplers": {"svdd": SVDD(value=first)}, "budgets": [8], "seeds": [0]}
     Comparison(**settings(model, tmp_path, **changes)).work()

@@ -13,7 +13,7 @@ from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.report import write_report
-from lidar_lightning.rewards import Reward, score
+from lidar_lightning.rewards import Reward, score, scored_rewards
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.summary import summarise, with_reward
@@ -71,6 +71,7 @@ class LiDARModule(L.LightningModule):
         super().__init__()
         if temperature is None and ess is None:
             ess = DEFAULT_ESS
+        scored_rewards(reward, metrics or [])
         check_settings(scale, temperature, ess, start, stop)
         self.backbone, self.reward, self.lookahead, self.metrics = backbone, reward, lookahead, metrics or []
         self.guidance_settings = {
@@ -85,7 +86,7 @@ class LiDARModule(L.LightningModule):
     @property
     def rewards(self) -> list[Reward]:
         """All rewards that are scored, each once: the parts of the guiding one, then the metrics."""
-        return list({r.name: r for r in [*self.reward.parts, *self.metrics]}.values())
+        return scored_rewards(self.reward, self.metrics)
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines the samples of a run."""
@@ -97,8 +98,8 @@ class LiDARModule(L.LightningModule):
             "modality": self.backbone.modality,
             "backbone": self.backbone.name,
             "fingerprint": self.backbone.fingerprint(),
-            "reward": self.reward.name,
-            "scored": {r.name: r.version for r in self.rewards},
+            "reward": self.reward.described(),
+            "scored": {r.name: r.identity for r in self.rewards},
             "lookahead": lookahead,
             "solver": self.solver.name,
             "steps": self.steps,

@@ -1,7 +1,8 @@
 """Rewards: what guidance maximises and reports tabulate."""
 
 from lidar_lightning.rewards.aesthetic import Aesthetic
-from lidar_lightning.rewards.base import CallableReward, Reward, load_reward, score, utility
+from lidar_lightning.rewards.base import Reward, score, scored_rewards, utility
+from lidar_lightning.rewards.callables import CallableReward, load_reward
 from lidar_lightning.rewards.clip import CLIPReward, CLIPScore, PickScore
 from lidar_lightning.rewards.combine import Combined, minimum, pareto_rank, weighted_sum, z_normalise
 from lidar_lightning.rewards.hps import HPSv21
@@ -47,6 +48,7 @@ __all__ = [
     "minimum",
     "pareto_rank",
     "score",
+    "scored_rewards",
     "utility",
     "weighted_sum",
     "z_normalise",

@@ -1,22 +1,33 @@
-"""What scores decoded samples: the contract of a reward, the check of its answer, and any callable as a reward."""
+"""What scores decoded samples: the contract of a reward, and the check of its name and of its answer."""
 
-import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, reduce
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from lidar_lightning.backbones.base import fingerprint
+from lidar_lightning.describe import describe, digest, is_package, public_settings
+from lidar_lightning.rewards.scores import as_scores, own_copy
+
+RESERVED = ("prompt", "index", "sample", "samples", "diversity", "nfe", "seconds", "lookahead_seconds")
+"""Columns of the tables that are no rewards."""
+TRAITS = ("name", "version", "differentiable", "higher_is_better", "modality")
 
 
 class Reward(ABC):
     """Scores decoded samples, one number per sample. Call it through `score`, which checks the answer.
 
+    Stored scores are those of the reward's `identity`: of an own class that follows its code, the arguments it was made
+    with and its public attributes. What changes while it scores belongs in attributes that begin with "_".
+
     Attributes:
         name: column of a bank and of a report, e.g. "qed".
-        version: goes into a bank's provenance; change it whenever equal samples would get another score.
+        version: part of the identity; change it whenever equal samples would get another score for a reason that the
+            code and the arguments do not show, such as new weights in a file.
         differentiable: whether gradients flow from the scores to the samples.
         higher_is_better: what the scores mean. Guidance always maximises, so it takes `utility(reward, scores)`.
         modality: what is scored: "molecule" (SMILES strings), "image" (pixels) or "any".
@@ -27,6 +38,28 @@ class Reward(ABC):
     differentiable: bool = False
     higher_is_better: bool = True
     modality: str = "any"
+    _made_with: tuple[Any, ...] = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if (args or kwargs) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}() takes no arguments, got {args or kwargs}")
+        made = super().__new__(cls)
+        made._made_with = (args, kwargs)
+        return made
+
+    @property
+    def identity(self) -> str:
+        """What tells its scores from those of any other reward: stored scores of another identity are scored again."""
+        if is_package(type(self)):
+            return self.version
+        settings: Any = {key: value for key, value in public_settings(self).items() if key not in TRAITS}
+        if isinstance(self, nn.Module):
+            settings = fingerprint("", self.state_dict())
+        return f"{self.version}, {describe(type(self))} {digest([self._made_with, settings])}"
+
+    def described(self) -> dict[str, Any]:
+        """What the samples that it guides depend on."""
+        return {"name": self.name, "version": self.identity, "higher_is_better": self.higher_is_better}
 
     @abstractmethod
     def __call__(self, samples: Any, prompts: Sequence[str]) -> Tensor:
@@ -49,7 +82,7 @@ class Reward(ABC):
 
 
 def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
-    """The scores (n,) float32 of n samples, checked.
+    """The scores (n,) float32 of n samples, checked. An own reward is given copies, which it may edit.
 
     Args:
         reward: any reward.
@@ -57,12 +90,17 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
         prompts: one per sample.
 
     Raises:
-        ValueError: if the reward fails, with its error as the cause, returns something other than n numbers, or a score
-            is NaN or infinite. Every message names the reward.
+        ValueError: if this is no reward, or it fails, with its error as the cause, or exits, or returns something other
+            than n real numbers, or a score is NaN or infinite. Every message names the reward.
+        torch.OutOfMemoryError: if the reward runs out of memory.
     """
+    check_reward(reward)
     try:
-        returned = reward(samples, prompts)
-    except Exception as error:
+        given = samples if is_package(type(reward)) else own_copy(samples)
+        returned = reward(given, prompts if isinstance(prompts, str) else list(prompts))
+    except torch.OutOfMemoryError:
+        raise
+    except (Exception, SystemExit) as error:
         if isinstance(error, ValueError) and repr(reward.name) in str(error):
             raise
         raise ValueError(
@@ -76,7 +114,7 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
         )
     bad = (~scores.isfinite()).nonzero().flatten().tolist()
     if bad:
-        first = samples[bad[0]]
+        first = own_copy(samples)[bad[0]]
         shown = f": {first!r}" if isinstance(first, str) else ""
         raise ValueError(
             f"reward {reward.name!r}: {len(bad)} of {len(scores)} scores are NaN or infinite, the first for sample "
@@ -85,86 +123,46 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
     return scores
 
 
+def check_reward(reward: Any) -> None:
+    """Raises ValueError unless this is a reward whose name can be that of a column."""
+    if not isinstance(reward, Reward):
+        name = getattr(reward, "__name__", type(reward).__name__)
+        advice = f"CallableReward({name})" if callable(reward) else "an object of a Reward class"
+        if isinstance(reward, type) and issubclass(reward, Reward):
+            advice = f"an object of this class, {name}()"
+        raise ValueError(f"{name!r}, a {type(reward).__name__}, is not a Reward: give {advice}")
+    name, kind = getattr(reward, "name", None), type(reward).__name__
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f'a {kind} needs a name for its scores, got {name!r}: write name = "..." in its class')
+    if name in RESERVED:
+        raise ValueError(f"a {kind} is called {name!r}, which is another column of the tables: give it another name")
+
+
+def scored_rewards(reward: Reward, metrics: Sequence[Reward] = ()) -> list[Reward]:
+    """All rewards that a run scores, each once: the parts of the guiding one, then the metrics.
+
+    Raises:
+        ValueError: for what is no reward, and for different ones of the same name.
+    """
+    if isinstance(metrics, Reward) or not isinstance(metrics, Sequence):
+        raise ValueError(f"metrics is a list of rewards, got {type(metrics).__name__}: write it as [...]")
+    for one in (reward, *metrics):
+        check_reward(one)
+    found: dict[str, Reward] = {}
+    for one in [*reward.parts, *metrics]:
+        if found.setdefault(one.name, one).described() != one.described():
+            raise ValueError(f"two different rewards are called {one.name!r}: give one of them another name")
+    if taken := {reward.name, "reward"} & found.keys() - {part.name for part in reward.parts}:
+        raise ValueError(f"a metric is called {taken.pop()!r}, the column of the guiding reward: give it another name")
+    return list(found.values())
+
+
 def utility(reward: Reward, scores: Tensor) -> Tensor:
     """What guidance maximises: the scores where higher is better, else their negative.
 
     Banks, tables and reports keep the scores as the reward returned them; the sign turns here and nowhere else.
     """
     return scores if reward.higher_is_better else -scores
-
-
-def as_scores(name: str, values: Any) -> Tensor:
-    """What a reward returned as a float32 tensor. Raises ValueError naming the reward if it is not numbers."""
-    try:
-        return torch.as_tensor(values, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"reward {name!r} returned {type(values).__name__}, which is not a sequence of numbers: {error}"
-        ) from error
-
-
-class CallableReward(Reward):
-    """Any callable with the signature (samples, prompts) -> sequence of n numbers.
-
-    Args:
-        path: the callable, or where to import it from: "package.module:function" or "package.module.function".
-        name: in banks and reports; by default the callable's own.
-        version: change it whenever the callable's scores change, so that stored banks are scored again.
-        higher_is_better: what its numbers mean.
-        differentiable: whether it returns a tensor through which gradients flow to the samples.
-        modality: "molecule", "image" or "any".
-
-    Raises:
-        ValueError: if nothing callable is found at the path.
-    """
-
-    def __init__(
-        self,
-        path: str | Callable[[Any, Sequence[str]], Any],
-        name: str | None = None,
-        version: str = "1",
-        higher_is_better: bool = True,
-        differentiable: bool = False,
-        modality: str = "any",
-    ):
-        self.function = import_object(path) if isinstance(path, str) else path
-        if not callable(self.function):
-            raise ValueError(f"the reward at {path!r} is a {type(self.function).__name__}, not a callable")
-        self.name = str(name or getattr(self.function, "__name__", type(self.function).__name__))
-        self.version, self.differentiable, self.modality = version, differentiable, modality
-        self.higher_is_better = higher_is_better
-
-    def __call__(self, samples: Any, prompts: Sequence[str]) -> Tensor:
-        return as_scores(self.name, self.function(samples, prompts))
-
-
-def load_reward(spec: Reward | type[Reward] | str | Callable[[Any, Sequence[str]], Any]) -> Reward:
-    """A reward from whatever a user names it by: a Reward, a Reward class, a callable, or an import path to one.
-
-    Raises:
-        ValueError: if an import path is unknown or leads to something that cannot score.
-    """
-    found = import_object(spec) if isinstance(spec, str) else spec
-    if isinstance(found, type) and issubclass(found, Reward):
-        return found()
-    return found if isinstance(found, Reward) else CallableReward(found)
-
-
-def import_object(path: str) -> Any:
-    """What "package.module:attribute" or "package.module.attribute" names.
-
-    Raises:
-        ValueError: naming the path, if the module cannot be imported or has no such attribute.
-    """
-    module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
-    if not module or not attribute:
-        raise ValueError(f"{path!r} is not an import path: write 'package.module:function'")
-    try:
-        return reduce(getattr, attribute.split("."), importlib.import_module(module))
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"nothing to import at {path!r}: {error}; the module must be installed or in a folder on PYTHONPATH"
-        ) from error
 
 
 def check_floor(floor: float) -> float:

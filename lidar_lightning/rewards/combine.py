@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lidar_lightning.rewards.base import Reward, score, utility
+from lidar_lightning.rewards.base import Reward, check_reward, score, utility
 
 Utilities = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -103,6 +103,8 @@ class Combined(Reward):
     ):
         if how not in ("sum", "min", "pareto"):
             raise ValueError(f"cannot combine rewards by {how!r}: choose 'sum', 'min' or 'pareto'")
+        for part in rewards:
+            check_reward(part)
         names = [part.name for part in rewards]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"combine one or more rewards with distinct names, got {names}")
@@ -118,6 +120,15 @@ class Combined(Reward):
         self.name = f"{how}({','.join(terms)})"
         self.version = "; ".join([f"1, weights={weights}", *(f"{part.name} {part.version}" for part in rewards)])
         self.modality = modalities.pop() if modalities else "any"
+
+    @property
+    def identity(self) -> str:
+        parts = [f"{part.name} {part.identity} {part.higher_is_better}" for part in self.parts]
+        return "; ".join([f"1, {self.how}, weights={self.weights}", *parts])
+
+    def described(self) -> dict[str, Any]:
+        parts = [part.described() for part in self.parts]
+        return {"name": self.name, "how": self.how, "weights": self.weights, "parts": parts}
 
     def from_scores(self, scores: Mapping[str, Tensor]) -> Tensor:
         """The combination (n,) float32 from stored scores of the parts, as `score` gave them, by name.

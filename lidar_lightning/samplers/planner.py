@@ -127,7 +127,7 @@ class PlannedLiDAR(Sampler):
             "decoders": [lookahead.decoder for lookahead in self.lookaheads.values()],
             "backbone": [task.backbone.name, task.backbone.fingerprint()],
             "solver": [task.solver.name, len(task.steps)],
-            "reward": [task.reward.name, task.reward.version, task.temperature],
+            "reward": [task.reward.described(), task.temperature],
             "pilot": [self.prompts, self.samples, self.repetitions, self.references, self.seed],
             "guidance": self.settings,
         }
