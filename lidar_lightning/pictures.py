@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,35 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lidar_lightning.files import write_atomically
+
+TOLERANCE = 1e-3
+"""By how much values may leave [0, 1] through rounding in half precision."""
+
+
+def check_pixels(what: str, pixels: Any) -> Tensor:
+    """The pixels, if they are images. Values are looked at once, which waits for the device.
+
+    Args:
+        what: who takes them, for the message, such as "reward 'x' scores".
+
+    Raises:
+        ValueError: if this is no float tensor (n, 3, H, W), n >= 1, with values in [0, 1].
+    """
+    if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
+        received = f"a tensor of {pixels.dtype}" if isinstance(pixels, Tensor) else type(pixels).__name__
+        raise ValueError(
+            f"{what} images, a float tensor (n, 3, H, W) in [0, 1], got {received}: "
+            f"decode the samples first, and divide bytes by 255"
+        )
+    if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.numel():
+        raise ValueError(f"{what} images (n, 3, H, W) with n >= 1, got shape {tuple(pixels.shape)}")
+    low, high = (value.item() for value in pixels.detach().aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise ValueError(
+            f"{what} images in [0, 1], got values from {low:.4g} to {high:.4g}: "
+            f"pixels x in [-1, 1] become (x / 2 + 0.5).clamp(0, 1)"
+        )
+    return pixels
 
 
 def slug(text: str) -> str:

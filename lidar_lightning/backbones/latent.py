@@ -11,6 +11,7 @@ from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.backbones.prompts import check_prompt, text_encoders
 from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
+from lidar_lightning.pictures import check_pixels
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.gaussian import GaussianAncestral
 from lidar_lightning.solvers.scheduler import SchedulerSolver
@@ -93,7 +94,12 @@ class LatentBackbone(PipelineBackbone):
             return decode(self.pipe.vae, self.unpack(x0))
 
     def encode_samples(self, samples: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1] to the mode of their latents (B, *S) float32."""
+        """Pixels (B, 3, H, W) in [0, 1] to the mode of their latents (B, *S) float32.
+
+        Raises:
+            ValueError: for anything else, such as bytes, or pictures of another size than the model's.
+        """
+        check_pixels(f"{type(self).__name__} encodes", samples)
         if samples.shape[1:] != (3, self.height, self.width):
             raise ValueError(f"pictures must be (3, {self.height}, {self.width}), got {tuple(samples.shape[1:])}")
         with self.placed(self.pipe.vae):

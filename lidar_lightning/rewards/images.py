@@ -9,33 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lidar_lightning.pictures import check_pixels
+
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-TOLERANCE = 1e-3
-"""By how much values may leave [0, 1] through rounding in half precision."""
 
 
 def check_images(name: str, samples: Any) -> Tensor:
-    """The samples, if they are images. Values are looked at once, which waits for the device.
-
-    Raises:
-        ValueError: naming the reward, if the samples are no float tensor (n, 3, H, W), n >= 1, with values in [0, 1].
-    """
-    if not isinstance(samples, Tensor) or not samples.is_floating_point():
-        received = f"a tensor of {samples.dtype}" if isinstance(samples, Tensor) else type(samples).__name__
-        raise ValueError(
-            f"reward {name!r} scores images, a float tensor (n, 3, H, W) in [0, 1], got {received}: "
-            f"decode the samples first, and divide bytes by 255"
-        )
-    if samples.ndim != 4 or samples.shape[1] != 3 or not samples.numel():
-        raise ValueError(f"reward {name!r} scores images (n, 3, H, W) with n >= 1, got shape {tuple(samples.shape)}")
-    low, high = (value.item() for value in samples.detach().aminmax())
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
-        raise ValueError(
-            f"reward {name!r} scores images in [0, 1], got values from {low:.4g} to {high:.4g}: "
-            f"pixels x in [-1, 1] become (x / 2 + 0.5).clamp(0, 1)"
-        )
-    return samples
+    """The samples, if they are images. Raises ValueError naming the reward otherwise, as `check_pixels`."""
+    return check_pixels(f"reward {name!r} scores", samples)
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
