@@ -1,6 +1,7 @@
 """Adapters of diffusers pipelines, on tiny random ones of the published classes."""
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers.utils import convert_state_dict_to_diffusers
@@ -135,6 +136,41 @@ def test_prompts_that_do_not_fit_are_named():
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"must be \(3, 32, 32\), got \(3, 16, 16\)"):
         make().encode_samples(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.full((1, 3, 32, 32), 200, dtype=torch.uint8), "got a tensor of torch.uint8: .* divide bytes by 255"),
+        (torch.full((1, 3, 32, 32), 200.0), "images in .0, 1., got values from 200 to 200"),
+        (torch.full((1, 3, 32, 32), -1.0), "got values from -1 to -1"),
+        (torch.full((1, 3, 32, 32), float("nan")), "got values from nan to nan"),
+        (torch.zeros(3, 32, 32), r"got shape \(3, 32, 32\)"),
+        (np.zeros((1, 3, 32, 32)), "got ndarray"),
+    ],
+)
+def test_only_pixels_from_0_to_1_are_encoded(pixels, message):
+    """Bytes wrapped around, and other ranges gave latents of no picture."""
+    with pytest.raises(ValueError, match=f"StableDiffusion encodes images.*{message}|encodes {message}"):
+        make().encode_samples(pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [
+        ("StableDiffusion", "tokenizer"),
+        ("StableDiffusionXL", "tokenizer_2"),
+        ("StableDiffusion3", "tokenizer_2"),
+        ("Flux", "tokenizer"),
+    ],
+)
+def test_a_pipeline_without_a_vocabulary_is_refused(tmp_path, name, tokenizer):
+    build(name).save_pretrained(tmp_path)
+    for file in (tmp_path / tokenizer).glob("*"):
+        if file.name != "tokenizer_config.json":
+            file.unlink()
+    with pytest.raises(ValueError, match=f"the {tokenizer} of the {name}Pipeline at .* knows 2 tokens, .* embeds 54"):
+        getattr(backbones, name).from_pretrained(tmp_path)
 
 
 def test_banks_of_another_latent_space_are_refused(reward):

@@ -403,6 +403,32 @@ def test_damaged_or_hostile_weights_are_named(make, models, tmp_path, damage):
     assert caught.value.__cause__ is not None
 
 
+@pytest.mark.parametrize("name", ["clip_score", "pick_score", "hpsv2.1", "image_reward"])
+@pytest.mark.parametrize("place", ["no/where", "empty"])
+def test_a_tokenizer_without_vocabulary_is_refused(make, models, tmp_path, name, place):
+    """transformers makes an empty one in its place, and every prompt gets the same score."""
+    if place == "empty":
+        place = str(tmp_path / "empty")
+        (tmp_path / "empty").mkdir()
+    changes = {"tokenizer": place}
+    if name == "hpsv2.1":
+        place = str(tmp_path / "clip")
+        save_clip(tmp_path / "clip", act="gelu")
+        for file in [*(tmp_path / "clip").glob("*token*"), *(tmp_path / "clip").glob("vocab*")]:
+            file.unlink()
+        changes = {"clip": place}
+    tokens, embedded = (5, 40) if name == "image_reward" else (2, 514)
+    message = f"'{name}': the .*Tokenizer of '{place}' knows {tokens} tokens, where its network embeds {embedded}"
+    with pytest.raises(ValueError, match=message):
+        score(make(name, **changes), images(1), ["a cat"])
+
+
+def test_the_tokenizer_is_part_of_the_version(make):
+    for name in ("pick_score", "image_reward"):
+        assert make(name, tokenizer="a").identity != make(name, tokenizer="b").identity
+    assert HPSv21(clip="a").identity != HPSv21(clip="b").identity
+
+
 def test_weights_of_something_else_are_refused(make, models, golden, tmp_path):
     extra = tmp_path / "extra.pt"
     torch.save(weights(golden) | {"blip.surprise": torch.zeros(2)}, extra)

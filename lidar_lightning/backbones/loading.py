@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
+from lidar_lightning.vocabulary import check_vocabulary
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -20,14 +21,14 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
     """A pipeline of that class from a local folder or a hub repository, without a safety checker.
 
     Raises:
-        ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded.
+        ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded, or lacks a vocabulary.
     """
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     known = cls._get_signature_types()
     try:
-        return cls.from_pretrained(
+        pipe = cls.from_pretrained(
             source,
             torch_dtype=getattr(torch, dtype),
             variant=variant,
@@ -38,6 +39,16 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
             f"no {cls.__name__} at {source!r}: it is neither a folder that save_pretrained wrote nor a hub repository "
             f"within reach ({error})"
         ) from error
+    check_tokenizers(pipe, source)
+    return pipe
+
+
+def check_tokenizers(pipe: Any, source: str) -> None:
+    """Raises ValueError naming a tokenizer of a pipeline whose vocabulary is not there."""
+    for name, tokenizer in pipe.components.items():
+        network = getattr(pipe, name.replace("tokenizer", "text_encoder"), None)
+        if name.startswith("tokenizer") and tokenizer is not None and network is not None:
+            check_vocabulary(f"the {name} of the {type(pipe).__name__} at {source!r}", tokenizer, network)
 
 
 def split_path(path: str) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from lidar_lightning.rewards.images import normalise, resize_crop
 from lidar_lightning.rewards.network import NetworkReward, Precision, Tokens
-from lidar_lightning.rewards.weights import pretrained
+from lidar_lightning.rewards.weights import pretrained, pretrained_tokenizer
 
 
 class CLIPReward(NetworkReward):
@@ -30,6 +30,8 @@ class CLIPReward(NetworkReward):
     ):
         super().__init__(model, batch_size, device, dtype)
         self.tokenizer = tokenizer or self.model
+        if self.tokenizer != self.model:
+            self.version += f", tokenizer={self.tokenizer}"
 
     def load(self) -> nn.Module:
         from transformers import CLIPModel
@@ -41,7 +43,8 @@ class CLIPReward(NetworkReward):
         from transformers import CLIPTokenizer
 
         limit = self.network.config.text_config.max_position_embeddings
-        return Tokens(self.name, pretrained(self.name, CLIPTokenizer, self.tokenizer), limit)
+        found = pretrained_tokenizer(self.name, CLIPTokenizer, self.tokenizer, self.network.text_model)
+        return Tokens(self.name, found, limit)
 
     def prepare(self, images: Tensor) -> Tensor:
         """The network's input (b, 3, S, S) from images (b, 3, H, W) in [0, 1]."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lidar_lightning.rewards.images import normalise, resize_crop
 from lidar_lightning.rewards.network import NetworkReward, Precision, Tokens
-from lidar_lightning.rewards.weights import fill, find_file, linear_head, pretrained, read_weights
+from lidar_lightning.rewards.weights import fill, find_file, linear_head, pretrained_tokenizer, read_weights
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
 """Of the raw score over the training data of ImageReward."""
@@ -144,6 +144,7 @@ class ImageReward(NetworkReward):
     ):
         super().__init__(model, batch_size, device, dtype)
         self.tokenizer = tokenizer
+        self.version += f", tokenizer={tokenizer}"
 
     def load(self) -> nn.Module:
         weights = read_weights(self.name, find_file(self.name, self.model, self.filename))
@@ -153,7 +154,8 @@ class ImageReward(NetworkReward):
     def tokens(self) -> Tokens:
         from transformers import BertTokenizer
 
-        return Tokens(self.name, pretrained(self.name, BertTokenizer, self.tokenizer), self.limit)
+        found = pretrained_tokenizer(self.name, BertTokenizer, self.tokenizer, self.network.text)
+        return Tokens(self.name, found, self.limit)
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         prepared = normalise(resize_crop(images, self.network.vision.config.image_size)).to(self.dtype)

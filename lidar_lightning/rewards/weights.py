@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lidar_lightning.vocabulary import check_vocabulary
+
 
 def find_file(reward: str, model: str, filename: str) -> Path:
     """The file of weights that `model` names.
@@ -72,6 +74,17 @@ def pretrained(reward: str, kind: Any, model: str) -> Any:
         return kind.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise ValueError(_unavailable(reward, f"the {kind.__name__} of {model!r}", error)) from error
+
+
+def pretrained_tokenizer(reward: str, kind: Any, model: str, network: Any) -> Any:
+    """A tokenizer of transformers for a text network, from a folder or the hub.
+
+    Raises:
+        ValueError: as `pretrained`, or if its vocabulary is not there.
+    """
+    tokenizer = pretrained(reward, kind, model)
+    check_vocabulary(f"reward {reward!r}: the {kind.__name__} of {model!r}", tokenizer, network)
+    return tokenizer
 
 
 def fill(reward: str, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
