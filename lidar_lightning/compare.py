@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from datamodules.prompts import PromptDataModule
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.describe import describe
+from lidar_lightning.inputs import check_counts, check_parts, check_prompts
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.samplers.base import Sampler, Task
@@ -71,9 +72,17 @@ class Comparison:
                 f"a comparison needs samplers, none of them called {VANILLA!r}, budgets and seeds, got "
                 f"{sorted(samplers)}, {budgets} and {seeds}"
             )
+        check_parts(backbone, [reward, *(metrics or [])], training_data)
+        check_counts(samples=samples, steps=steps, batch_size=batch_size)
+        for name, values in {"budgets": budgets, "seeds": seeds}.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must differ from each other, got {values}")
+        if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
+            raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
         scored_rewards(reward, metrics or [])
         self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], Path(out)
         self.prompts = PromptDataModule(prompts).prompts
+        check_prompts(self.rewards, self.prompts)
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
         self.training_data, self.solver = training_data, backbone.random_solver(steps)
         self.samplers: dict[tuple[str, int], Sampler] = {(VANILLA, steps): BestOfN(1)}

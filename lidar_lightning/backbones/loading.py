@@ -25,6 +25,7 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
     """
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    check_components(cls, source)
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     known = cls._get_signature_types()
     try:
@@ -49,6 +50,21 @@ def check_tokenizers(pipe: Any, source: str) -> None:
         network = getattr(pipe, name.replace("tokenizer", "text_encoder"), None)
         if name.startswith("tokenizer") and tokenizer is not None and network is not None:
             check_vocabulary(f"the {name} of the {type(pipe).__name__} at {source!r}", tokenizer, network)
+
+
+def check_components(cls: Any, source: str) -> None:
+    """Raises ValueError if the folder of a pipeline holds other networks or tokenizers than its class has, as one of
+    another class does: it could load, and fail only when it draws."""
+    if not (Path(source) / "model_index.json").is_file():
+        return
+    held = cls.load_config(source)
+    kinds = ("text_encoder", "tokenizer", "unet", "transformer", "vae", "scheduler")
+    own, given = ({name for name in names if name.startswith(kinds)} for names in (cls._get_signature_types(), held))
+    if own != given:
+        raise ValueError(
+            f"no {cls.__name__} at {source!r}: the folder holds a {held.get('_class_name')}, of which "
+            f"{sorted(own ^ given)} differ; use the backbone of its own class"
+        )
 
 
 def split_path(path: str) -> tuple[str, str | None]:

@@ -105,7 +105,7 @@ class PipelineBackbone(Backbone):
         vae_slicing: bool = False,
         vae_tiling: bool = False,
         **settings: Any,
-    ) -> Self:
+    ) -> "PipelineBackbone":  # Not Self, which jsonargparse does not resolve.
         """Loads a pipeline from a local folder or a hub repository.
 
         Args:

@@ -11,6 +11,7 @@ from lidar_lightning.adapters import prepare_for_checkpoint
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
+from lidar_lightning.inputs import check_parts, check_prompts
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards import Reward, score, scored_rewards
@@ -48,7 +49,8 @@ class LiDARModule(L.LightningModule):
         training_data: SMILES file against which novelty is measured; None takes QM9.
 
     Raises:
-        ValueError: if a setting is out of range, or a checkpoint is of another architecture.
+        ValueError: if a setting is out of range or no such object, `training_data` cannot be read, a checkpoint is of
+            another architecture, or a reward cannot score one of the prompts.
     """
 
     def __init__(
@@ -69,6 +71,9 @@ class LiDARModule(L.LightningModule):
         training_data: str | None = None,
     ):
         super().__init__()
+        check_parts(backbone, [reward, *(metrics or [])], training_data)
+        if lookahead is not None and not isinstance(lookahead, Lookahead):
+            raise ValueError(f"lookahead must be a Lookahead, or None for the plain model, got {lookahead!r}")
         if temperature is None and ess is None:
             ess = DEFAULT_ESS
         scored_rewards(reward, metrics or [])
@@ -109,6 +114,9 @@ class LiDARModule(L.LightningModule):
         }
 
     def on_predict_start(self) -> None:
+        batches = cast(Any, self.trainer.predict_dataloaders).dataset
+        prompts = dict.fromkeys(prompt for item in batches for prompt in item["prompts"])
+        check_prompts(self.rewards, list(prompts))
         self.run = RunFolder(self.out, self.settings()) if self.out else None
         if self.run:
             self.run.open()

@@ -65,6 +65,9 @@ class Reward(ABC):
     def __call__(self, samples: Any, prompts: Sequence[str]) -> Tensor:
         """Scores (n,) float32 of n decoded samples, with one prompt per sample."""
 
+    def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: B027
+        """Raises ValueError for a prompt that it cannot score; asked before anything is drawn. None by default."""
+
     @cached_property
     def parts(self) -> list["Reward"]:
         """The rewards whose scores are stored, and from which this one follows: itself, unless it combines others."""

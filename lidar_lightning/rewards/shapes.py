@@ -10,6 +10,7 @@ from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.rewards.images import check_images
 from lidar_lightning.rewards.network import NetworkReward, Precision, check_prompts
+from lidar_lightning.shapes.grammar import parse
 from lidar_lightning.shapes.render import SIZE
 from lidar_lightning.shapes.scorer import ShapesScorer
 from lidar_lightning.shapes.verdict import verdicts
@@ -57,6 +58,10 @@ class ShapesVerdict(Reward):
 
     name = "shapes_verdict"
     modality = "image"
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        for prompt in dict.fromkeys(prompts):
+            parse(prompt)
 
     def __call__(self, samples: Tensor, prompts: Sequence[str]) -> Tensor:
         """Scores (n,) float32 of pictures (n, 3, 64, 64) in [0, 1].
