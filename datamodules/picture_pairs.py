@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.files import write_atomically
+from lidar_lightning.hub import at_revision
 from lidar_lightning.pictures import fit, read_picture
 
 TABLE = "pairs.csv"
@@ -22,8 +23,8 @@ def download_pairs(repository: str, folder: Path, limit: int, split: str = "trai
     """Writes pairs of a hub data set with Pick-a-Pic's columns into a folder: pictures and pairs.csv.
 
     Columns: caption, jpg_0, jpg_1 (bytes) and label_0 (1 prefers jpg_0, 0 jpg_1; ties are left out). The data set is
-    streamed, no further than needed. A folder that is complete is left as it is; one that is not goes on after its
-    last pair.
+    streamed, no further than needed, at the revision of OWNER/DATASET@REVISION if one is named. A folder that is
+    complete is left as it is; one that is not goes on after its last pair.
 
     Raises:
         ValueError: if the data set is out of reach, lacks a column, or holds an unreadable picture.
@@ -34,7 +35,8 @@ def download_pairs(repository: str, folder: Path, limit: int, split: str = "trai
     if done >= limit:
         return table
     try:
-        rows = load_dataset(repository, split=split, streaming=True)
+        name, revision = at_revision(repository)
+        rows = load_dataset(name, split=split, streaming=True, revision=revision)
         _write_pairs(rows, folder, done, limit)
     except (ConnectionError, FileNotFoundError, ValueError, KeyError) as error:
         raise ValueError(

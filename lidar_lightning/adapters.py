@@ -1,6 +1,6 @@
 """LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, saved by themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,26 +46,82 @@ def adapter_names(model: nn.Module) -> set[str]:
 
 
 @contextmanager
-def adapters_on(model: nn.Module, scales: dict[str, float]) -> Iterator[None]:
-    """The model with these adapters at these scales and its own trained one, and no other."""
+def flags_kept(model: nn.Module) -> Iterator[None]:
+    """What is trained stays so: switching adapters makes some trainable and others not."""
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    before = [(layer, layer.active_adapters, dict(layer.scaling)) for layer in layers(model)]
     try:
-        for layer, _, _ in before:
-            layer.set_adapter([name for name in (OWN, *scales) if name in layer.r], inference_mode=True)
-            for name, scale in scales.items():
-                layer.set_scale(name, scale)
         yield
     finally:
-        for layer, active, scaling in before:
-            layer.set_adapter(active, inference_mode=True)
-            layer.scaling.update(scaling)
         for parameter, flag in flags.items():
             parameter.requires_grad_(flag)
 
 
+def active_scales(model: nn.Module) -> dict[str, float]:
+    """The adapters that are on, but for the one trained here, with their scales. Fused ones are part of the weights.
+
+    Raises:
+        ValueError: if one has different scales in different layers.
+    """
+    scales: dict[str, float] = {}
+    for layer in layers(model):
+        on = [] if layer.disable_adapters else layer.active_adapters
+        for name in set(on) & set(layer.r) - {OWN, *layer.merged_adapters}:
+            now = layer.scaling[name]
+            layer.set_scale(name, 1.0)
+            scale, layer.scaling[name] = round(now / layer.scaling[name], 6), now
+            if scales.setdefault(name, scale) != scale:
+                raise ValueError(
+                    f"the LoRA {name!r} has different scales in different layers, {scales[name]} and {scale}: give it "
+                    "one by `pipe.set_adapters`, or make it part of the weights by `pipe.fuse_lora`"
+                )
+    return dict(sorted(scales.items()))
+
+
+def switch_on(model: nn.Module, scales: dict[str, float]) -> None:
+    """Has these adapters on at these scales, the one trained here too, and no other.
+
+    Raises:
+        ValueError: if fused adapters keep others from acting.
+    """
+    with flags_kept(model):
+        for layer in layers(model):
+            if layer.merged_adapters and set(scales) & set(layer.r):
+                raise ValueError(
+                    f"the LoRA {layer.merged_adapters} is fused, and a layer with fused adapters runs no other: call "
+                    "`pipe.unfuse_lora()`, or save the fused pipeline and load that"
+                )
+            layer.enable_adapters(True)
+            layer.set_adapter([name for name in (OWN, *scales) if name in layer.r], inference_mode=True)
+            for name, scale in scales.items():
+                layer.set_scale(name, scale)
+
+
+@contextmanager
+def adapters_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever is switched or loaded within it, the adapters that are on afterwards are those that were before."""
+    before = {layer: (layer.active_adapters, layer.disable_adapters, dict(layer.scaling)) for layer in layers(model)}
+    with flags_kept(model):
+        try:
+            yield
+        finally:
+            for layer in layers(model):
+                active, disabled, scaling = before.get(layer, ([], False, {}))
+                layer.enable_adapters(not disabled)
+                layer.set_adapter(active, inference_mode=True)
+                layer.scaling.update(scaling)
+
+
+@contextmanager
+def adapters_on(model: nn.Module, scales: dict[str, float]) -> Iterator[None]:
+    """The model with these adapters at these scales and its own trained one, and no other."""
+    with adapters_kept(model):
+        switch_on(model, scales)
+        yield
+
+
 def add_lora(backbone: "Backbone", lora: LoRA) -> None:
-    """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet."""
+    """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet; others that are on
+    stay on."""
     backbone.requires_grad_(False)
     config = LoraConfig(
         r=lora.rank,
@@ -73,19 +129,28 @@ def add_lora(backbone: "Backbone", lora: LoRA) -> None:
         lora_dropout=lora.dropout,
         target_modules=backbone.lora_targets,
     )
+    others = active_scales(backbone)
     inject_adapter_in_model(config, backbone, adapter_name=OWN)
+    switch_on(backbone, others)
 
 
 @contextmanager
 def adapters_off(backbone: "Backbone") -> Iterator[None]:
-    """The backbone without its adapters, for the reference of DPO. Call it under no_grad only."""
-    for layer in layers(backbone):
-        layer.enable_adapters(False)
-    try:
-        yield
-    finally:
+    """The backbone without the adapters that are trained, for the reference of DPO. Call it under no_grad only."""
+    with adapters_kept(backbone):
         for layer in layers(backbone):
-            layer.enable_adapters(True)
+            layer.set_adapter([name for name in layer.active_adapters if name != OWN], inference_mode=True)
+        yield
+
+
+def weights_in_force(model: nn.Module, on: Iterable[str]) -> dict[str, Tensor]:
+    """The state dict without adapters that are off, and as if no layer were wrapped."""
+    off = adapter_names(model) - set(on)
+    return {
+        key.replace(".base_layer.", "."): value
+        for key, value in model.state_dict().items()
+        if not any(f".{name}." in key for name in off)
+    }
 
 
 def own_weights(model: nn.Module) -> dict[str, Tensor]:

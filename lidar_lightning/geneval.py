@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lidar_lightning.files import write_atomically
+from lidar_lightning.hub import at_revision
 from lidar_lightning.pictures import read_picture
 from lidar_lightning.rewards.clip import CLIPScore
 
@@ -107,7 +108,7 @@ class Detector:
     """Objects in pictures by a Mask2Former of transformers, by COCO names.
 
     Args:
-        model: hub repository or local folder.
+        model: hub repository (of a certain revision as OWNER/REPOSITORY@REVISION) or local folder.
         device: where it runs.
         size: shorter side in pixels that pictures are scaled to.
     """
@@ -119,8 +120,10 @@ class Detector:
     ):
         from transformers import Mask2FormerForUniversalSegmentation
 
+        name, revision = at_revision(model)
         try:
-            self.model = Mask2FormerForUniversalSegmentation.from_pretrained(model).to(device).eval()
+            found = Mask2FormerForUniversalSegmentation.from_pretrained(name, revision=revision or "main")
+            self.model = found.to(device).eval()
         except ImportError as error:
             raise ValueError(f"transformers' Mask2Former lacks a package: pip install scipy ({error})") from error
         except (OSError, ValueError) as error:

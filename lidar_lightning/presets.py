@@ -47,18 +47,20 @@ def preset(name: str) -> Preset:
 
 
 def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone":
-    """A model as a preset draws its lookaheads. Adapters and weights are loaded, at first use from the hub.
+    """A model as a preset draws its lookaheads. Adapters and weights are loaded, at first use from the hub; adapters of
+    the model that are on stay on.
 
     Raises:
         ValueError: if the preset is unknown, the model is no latent image model, or what it needs cannot be loaded.
     """
+    from lidar_lightning.adapters import adapter_names, adapters_kept
     from lidar_lightning.backbones.latent import LatentBackbone
     from lidar_lightning.backbones.loading import load_lora, load_network
 
     chosen = preset(name)
     if not isinstance(backbone, LatentBackbone):
         raise ValueError(f"the lookahead preset {name!r} is for image models, not for {type(backbone).__name__}")
-    changes: dict[str, Any] = {"lora_scales": None, "grid": chosen.grid or None, "eta": 0.0}
+    changes: dict[str, Any] = {"grid": chosen.grid or None, "eta": 0.0}
     if chosen.scheduler or chosen.scheduler_options:
         changes |= {"scheduler": chosen.scheduler, "scheduler_options": chosen.scheduler_options}
     if chosen.guidance_scale is not None:
@@ -68,6 +70,8 @@ def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone
         pipe = load_network(pipe, backbone.network_name, chosen.weights)
         changes["name"] = f"{backbone.settings['name']}+{name}"
     if chosen.lora:
-        load_lora(pipe, chosen.lora, name)
-        changes["lora_scales"] = {name: chosen.lora_scale}
+        if name not in adapter_names(backbone.adaptable):
+            with adapters_kept(backbone.adaptable):
+                load_lora(pipe, chosen.lora, name)
+        changes["lora_scales"] = {**backbone.lora_scales, name: chosen.lora_scale}
     return type(backbone)(pipe, **{**backbone.settings, **changes})

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 
 from lidar_lightning.assets import asset_path
 from lidar_lightning.errors import closest
+from lidar_lightning.hub import at_revision
 
 ABSENT = (LocalEntryNotFoundError, EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError)
 
@@ -26,7 +27,7 @@ class HubModel(PyTorchModelHubMixin):
 
     @classmethod
     def load(cls, name: str | Path, what: str, advice: str = "", **settings: Any) -> Self:
-        """The model of a shipped name, a folder or a hub repository.
+        """The model of a shipped name, a folder or a hub repository (at OWNER/REPOSITORY@REVISION).
 
         Args:
             what: it is, in messages.
@@ -38,13 +39,14 @@ class HubModel(PyTorchModelHubMixin):
         """
         if not isinstance(name, str | Path):
             raise ValueError(f"a {what} is named by a shipped name, a folder or a hub repository, got {name!r}")
-        source = asset_path(str(name)) or Path(name).expanduser()
+        repository, revision = at_revision(str(name))
+        source = asset_path(repository) or Path(repository).expanduser()
         if not source.is_dir():
-            source = Path(name)
+            source = Path(repository)
         elif not (source / "config.json").is_file():
             raise ValueError(f"no {what} at {str(name)!r}: the folder holds no config.json")
         try:
-            return cls.from_hub(str(source), strict=True, **settings)
+            return cls.from_hub(str(source), strict=True, **{"revision": revision, **settings})
         except ABSENT as error:
             raise ValueError(
                 f"no {what} at {str(name)!r}: it is neither a shipped name, a folder with config.json and "

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lidar_lightning.assets import QM9_SMILES
+from lidar_lightning.hub import at_revision
 
 COLUMNS = ("canonical_smiles", "smiles", "SMILES")
 
@@ -53,7 +54,7 @@ def _column(table: pd.DataFrame, column: str | None, source: object) -> list[str
 
 
 def read_hub(dataset: str, column: str | None = None) -> list[str]:
-    """The SMILES column of a data set on the hub, e.g. `yairschiff/qm9`.
+    """The SMILES column of a data set on the hub, e.g. `yairschiff/qm9`, or OWNER/DATASET@REVISION.
 
     Raises:
         ValueError: if it cannot be reached or has no such column.
@@ -61,7 +62,8 @@ def read_hub(dataset: str, column: str | None = None) -> list[str]:
     import datasets
 
     try:
-        table = datasets.load_dataset(dataset, split="train").to_pandas()
+        name, revision = at_revision(dataset)
+        table = datasets.load_dataset(name, split="train", revision=revision).to_pandas()
     except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"cannot load the data set {dataset!r} from the hub: {error}") from error
     return _column(table, column, dataset)

@@ -204,7 +204,7 @@ def test_adapters_are_on_only_where_they_are_asked_for(lora_file):
     source = lora_file.parent.parent / "model"
     load = backbones.StableDiffusion.from_pretrained
     plain, adapted = load(source, name="x"), load(source, name="x", lora={"fast": str(lora_file)})
-    off = adapted.variant(lora_scales=None, name="x")
+    off = adapted.variant(lora_scales={}, name="x")
     assert adapted.name == "x+fast" and off.fingerprint() == plain.fingerprint() != adapted.fingerprint()
 
     def draw(backbone):

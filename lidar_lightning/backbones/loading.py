@@ -1,5 +1,6 @@
 """Pipelines, LoRA files and schedulers of diffusers, loaded with messages that say what was looked for."""
 
+import copy
 import inspect
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,28 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from lidar_lightning.adapters import layers
+from lidar_lightning.hub import at_revision
 from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
 from lidar_lightning.vocabulary import check_vocabulary
 
+TRAINED = (
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+)
+"""What of a scheduler's configuration its network was trained with: no other class may default it."""
+UNCLIPPED = {"clip_sample": False, "thresholding": False}
+"""What cuts samples to [-1, 1] is for pixels; some classes default to it."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | None = None) -> Any:
-    """A pipeline of that class from a local folder or a hub repository, without a safety checker.
+    """A pipeline of that class from a local folder or a hub repository (at NAME@REVISION), without a safety checker.
 
     Raises:
         ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded, or lacks a vocabulary.
@@ -28,11 +43,13 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
     check_components(cls, source)
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     known = cls._get_signature_types()
+    repository, revision = at_revision(source)
     try:
         pipe = cls.from_pretrained(
-            source,
+            repository,
             torch_dtype=getattr(torch, dtype),
             variant=variant,
+            revision=revision,
             **{k: v for k, v in unused.items() if k in known},
         )
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
@@ -68,7 +85,10 @@ def check_components(cls: Any, source: str) -> None:
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """A folder or hub repository, and the file in it that is meant: of a local file, or of OWNER/REPOSITORY/FILE."""
+    """A folder or hub repository, and the file in it that is meant: of a local file, or of OWNER/REPOSITORY/FILE.
+
+    The repository may be OWNER/REPOSITORY@REVISION.
+    """
     if Path(path).is_file():
         return str(Path(path).parent), Path(path).name
     parts = path.split("/")
@@ -78,19 +98,27 @@ def split_path(path: str) -> tuple[str, str | None]:
 def load_network(pipe: Any, name: str, path: str) -> Any:
     """A pipeline of the same parts as `pipe` but for its network `name`, whose weights come from a file.
 
+    LoRA adapters that its network holds are kept.
+
     Raises:
-        ValueError: if the file cannot be found, or belongs to another architecture.
+        ValueError: if the file cannot be found, or belongs to another architecture, or adapters are fused into weights
+            that it replaces.
     """
+    network = copy.deepcopy(getattr(pipe, name))
+    if any(layer.merged for layer in layers(network)):
+        raise ValueError(f"a LoRA is fused into the {name}, which the weights at {path!r} replace: unfuse it first")
+    wrapped = {key.replace(".base_layer.", "."): key for key in network.state_dict() if ".lora_" not in key}
     source, file = split_path(path)
     try:
         if file is None:
             raise OSError("it names no weight file")
         local = Path(source) / file
-        found = str(local) if local.is_file() else hf_hub_download(source, file)
+        repository, revision = at_revision(source)
+        found = str(local) if local.is_file() else hf_hub_download(repository, file, revision=revision)
         weights = load_file(found) if file.endswith(".safetensors") else torch.load(found, weights_only=True)
-        own = getattr(pipe, name)
-        network = type(own).from_config(own.config).to(own.dtype)
-        network.load_state_dict(weights)
+        lost = network.load_state_dict({wrapped.get(key, key): value for key, value in weights.items()}, strict=False)
+        if absent := [*lost.unexpected_keys, *(key for key in lost.missing_keys if key in wrapped.values())]:
+            raise ValueError(f"{len(absent)} tensors do not fit, e.g. {absent[0]}")
     except (OSError, RuntimeError, ValueError, SafetensorError, HfHubHTTPError) as error:
         raise ValueError(f"the weights at {path!r} do not load as a {type(pipe).__name__}'s {name}: {error}") from error
     return type(pipe)(**{**pipe.components, name: network})
@@ -104,7 +132,9 @@ def load_lora(pipe: Any, path: str, name: str) -> None:
     """
     source, file = split_path(path)
     try:
-        pipe.load_lora_weights(source, adapter_name=name, **({"weight_name": file} if file else {}))
+        repository, revision = at_revision(source)
+        named = {"weight_name": file} if file else {}
+        pipe.load_lora_weights(repository, adapter_name=name, revision=revision, **named)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ValueError(f"the LoRA at {path!r} does not load into a {type(pipe).__name__}: {error}") from error
 
@@ -118,8 +148,9 @@ def load_tiny_vae(path: str, backbone: Any) -> Any:
     vae = getattr(getattr(backbone, "pipe", None), "vae", None)
     if vae is None:
         raise ValueError(f"the decoder {path!r} is for latent image models, not for {type(backbone).__name__}")
+    repository, revision = at_revision(path)
     try:
-        tiny = diffusers.AutoencoderTiny.from_pretrained(path, torch_dtype=vae.dtype)
+        tiny = diffusers.AutoencoderTiny.from_pretrained(repository, torch_dtype=vae.dtype, revision=revision)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"no AutoencoderTiny at {path!r}: it is neither a folder nor a hub repository within reach ({error})"
@@ -135,7 +166,8 @@ def load_tiny_vae(path: str, backbone: Any) -> Any:
 def make_scheduler(own: Any, name: str | None = None, options: dict[str, Any] | None = None) -> Any:
     """A supported scheduler with the configuration of `own`, changed by options; of another class if one is named.
 
-    On a flow-matching model a multistep solver gets flow sigmas.
+    Another class keeps what the network was trained with, and cuts latents only where `own` says so explicitly. On a
+    flow-matching model a multistep solver gets flow sigmas.
 
     Raises:
         ValueError: for a scheduler that is unknown, unsupported, or of another kind of noise than the model's.
@@ -143,12 +175,17 @@ def make_scheduler(own: Any, name: str | None = None, options: dict[str, Any] | 
     cls = getattr(diffusers, name, None) if name else type(own)
     if cls is None:
         raise ValueError(f"diffusers has no scheduler {name!r}")
-    flow = {}
-    if is_flow(own) and cls is not type(own):
-        flow = {"use_flow_sigmas": True, "flow_shift": own.config.get("shift", 1.0)}
-        flow = {key: value for key, value in flow.items() if key in inspect.signature(cls).parameters}
-        flow |= {"prediction_type": "flow_prediction"} if flow else {}
-    scheduler = cls.from_config(own.config, **{**flow, **(options or {})})
+    kept: dict[str, Any] = {}
+    if cls is not type(own):
+        implied = own.config.get("_use_default_values", [])
+        kept = {key: own.config[key] for key in TRAINED if key in own.config}
+        kept |= {key: value for key, value in UNCLIPPED.items() if key not in own.config or key in implied}
+        if is_flow(own):
+            kept |= {"use_flow_sigmas": True, "flow_shift": own.config.get("shift", 1.0)}
+        taken = inspect.signature(cls).parameters
+        kept = {key: value for key, value in kept.items() if key in taken}
+        kept |= {"prediction_type": "flow_prediction"} if "use_flow_sigmas" in kept else {}
+    scheduler = cls.from_config(own.config, **{**kept, **(options or {})})
     check_scheduler(scheduler)
     if is_flow(scheduler) != is_flow(own):
         kinds = ("variance-preserving noise", "flow matching")

@@ -2,16 +2,25 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from lidar_lightning.adapters import OWN, adapter_names, adapters_on, own_weights
+from lidar_lightning.adapters import (
+    OWN,
+    active_scales,
+    adapter_names,
+    adapters_on,
+    own_weights,
+    switch_on,
+    weights_in_force,
+)
 from lidar_lightning.assets import asset_path
 from lidar_lightning.backbones.base import Backbone, fingerprint
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
+from lidar_lightning.backbones.prompts import text_encoders
 from lidar_lightning.solvers.scheduler import kind_of, schedule_of
 
 
@@ -29,7 +38,8 @@ class PipelineBackbone(Backbone):
         scheduler_options: changes of the scheduler's configuration.
         eta: noise of DDIM and TCD in [0, 1].
         grid: `timesteps` or `sigmas` of the scheduler, in place of its own spacing of the steps.
-        lora_scales: scales of the LoRA adapters of the pipeline that are on, by name; others are off.
+        lora_scales: scales of the LoRA adapters of the pipeline that are on, by name, and others are off; None leaves
+            on, in lookaheads and samples alike, what is on in the pipeline.
         offload: text encoders and VAE wait in CPU memory while they are not in use.
         compile: compile the network.
         name: in reports and provenance; None takes where the pipeline came from.
@@ -81,11 +91,9 @@ class PipelineBackbone(Backbone):
         self.height, self.width = height or own, width or own
         if self.height % (multiple := unit * self.patch) or self.width % multiple:
             raise ValueError(f"height and width must be multiples of {multiple}, got {self.height} and {self.width}")
-        self.lora_scales = lora_scales or {}
-        loaded = adapter_names(self.network)
+        loaded = adapter_names(self.adaptable)
         if unknown := set(self.lora_scales) - loaded:
             raise ValueError(f"no LoRA adapters {sorted(unknown)} are loaded, only {sorted(loaded)}")
-        self.name = "+".join((self.settings["name"], *self.lora_scales))
         for module in self.helpers:
             module.requires_grad_(False).eval()
         self.network.eval()
@@ -109,11 +117,12 @@ class PipelineBackbone(Backbone):
         """Loads a pipeline from a local folder or a hub repository.
 
         Args:
-            pretrained_model_name_or_path: a folder, a hub repository, or a shipped name such as "shapes-sd".
+            pretrained_model_name_or_path: a folder, a hub repository, or a shipped name such as "shapes-sd". A
+                repository, also one of a LoRA, may be OWNER/REPOSITORY@REVISION: a branch, a tag or a commit.
             dtype: of all weights: "float32", "bfloat16" or "float16".
             variant: of the weight files, e.g. "fp16".
             lora: LoRA files or repositories to load, by the names that `lora_scales` uses; without it all are on at
-                scale 1.
+                scale 1, in the pipeline itself too.
             vae_slicing, vae_tiling: decode in pieces, to save memory.
             settings: of the class.
 
@@ -129,7 +138,9 @@ class PipelineBackbone(Backbone):
             pipe.vae.enable_slicing()
         if vae_tiling:
             pipe.vae.enable_tiling()
-        return cls(pipe, **settings)
+        backbone = cls(pipe, **settings)
+        switch_on(backbone.adaptable, backbone.lora_scales)
+        return backbone
 
     def variant(self, **changes: Any) -> Self:
         """The same weights with other settings, e.g. another scheduler for lookaheads."""
@@ -164,13 +175,24 @@ class PipelineBackbone(Backbone):
             for module in used if self.offload and not stay else []:
                 module.to("cpu")
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        if self.lora_scales or adapter_names(self.network) - {OWN}:
-            with adapters_on(self.network, self.lora_scales):
-                yield
-        else:
-            yield
+    @property
+    def adaptable(self) -> nn.ModuleList:
+        """What adapters are loaded into: the network and the text encoders."""
+        return nn.ModuleList([self.network, *filter(None, text_encoders(self.pipe))])
+
+    @property
+    def lora_scales(self) -> dict[str, float]:
+        """The LoRA adapters that are on with their scales, but for the one that is trained here."""
+        given = self.settings["lora_scales"]
+        return active_scales(self.adaptable) if given is None else given
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return "+".join((self.settings["name"], *self.lora_scales))
+
+    def active(self) -> AbstractContextManager[None]:
+        given = self.settings["lora_scales"]
+        return nullcontext() if given is None else adapters_on(self.adaptable, given)
 
     @property
     def guided(self) -> bool:
@@ -206,13 +228,9 @@ class PipelineBackbone(Backbone):
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""
         told = (self.name, self.guidance_scale, self.cfg_scale, self.negative_prompt, self.lora_scales)
-        off = adapter_names(self.network) - {OWN, *self.lora_scales}
-        weights = {
-            key.replace(".base_layer.", "."): value
-            for key, value in self.network.state_dict().items()
-            if not any(f".{name}." in key for name in off)
-        }
-        return fingerprint(" ".join(map(str, told)), weights, *(module.state_dict() for module in self.helpers))
+        on = {OWN, *self.lora_scales}
+        weights = (weights_in_force(module, on) for module in (self.network, *self.helpers))
+        return fingerprint(" ".join(map(str, told)), *weights)
 
 
 def own_name(pipe: Any) -> str:

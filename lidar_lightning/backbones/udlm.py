@@ -74,7 +74,7 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "UDLM":
-        """Loads a shipped checkpoint by name, a local folder, or a hub repository.
+        """Loads a shipped checkpoint by name, a local folder, or a hub repository (at OWNER/REPOSITORY@REVISION).
 
         Raises:
             ValueError: if it cannot be found, or its weights are damaged or of another architecture.

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lidar_lightning.hub import at_revision
 from lidar_lightning.vocabulary import check_vocabulary
 
 
@@ -24,7 +25,8 @@ def find_file(reward: str, model: str, filename: str) -> Path:
 
     Args:
         reward: whose weights they are, for messages.
-        model: a file, a folder that holds `filename` (or the same with .safetensors), or a repository on the hub.
+        model: a file, a folder that holds `filename` (or the same with .safetensors), or a repository on the hub, of
+            which OWNER/REPOSITORY@REVISION is a certain revision.
         filename: in the folder or repository.
 
     Raises:
@@ -39,7 +41,8 @@ def find_file(reward: str, model: str, filename: str) -> Path:
                 return candidate
         raise ValueError(f"reward {reward!r}: the folder {model} has no file {filename}: put it there or name a file")
     try:
-        return Path(hf_hub_download(model, filename))
+        repository, revision = at_revision(model)
+        return Path(hf_hub_download(repository, filename, revision=revision))
     except (OSError, ValueError) as error:
         raise ValueError(_unavailable(reward, f"{filename} of {model!r}", error)) from error
 
@@ -65,13 +68,14 @@ def read_weights(reward: str, path: Path) -> dict[str, Tensor]:
 
 
 def pretrained(reward: str, kind: Any, model: str) -> Any:
-    """`kind.from_pretrained(model)` of a transformers class, from a folder or the hub.
+    """`kind.from_pretrained(model)` of a transformers class, from a folder or the hub (at OWNER/REPOSITORY@REVISION).
 
     Raises:
         ValueError: if the folder or repository cannot be found or read.
     """
     try:
-        return kind.from_pretrained(model)
+        repository, revision = at_revision(model)
+        return kind.from_pretrained(repository, revision=revision or "main")
     except (OSError, ValueError) as error:
         raise ValueError(_unavailable(reward, f"the {kind.__name__} of {model!r}", error)) from error
 

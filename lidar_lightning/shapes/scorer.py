@@ -68,7 +68,7 @@ class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["r
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> "ShapesScorer":
-        """Loads a shipped model by name, a local folder, or a hub repository.
+        """Loads a shipped model by name, a local folder, or a hub repository (at OWNER/REPOSITORY@REVISION).
 
         Raises:
             ValueError: if it cannot be found, or its weights are damaged or of another architecture.
