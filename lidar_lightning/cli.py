@@ -1,6 +1,7 @@
 """The command `lidar`: fit, validate and predict by LightningCLI from a YAML, and demo, compare and report."""
 
 import logging
+import re
 import sys
 import traceback
 import warnings
@@ -44,6 +45,13 @@ class Parser(LightningArgumentParser):
             error.options = [o for parser in (self, *subparsers) for o in parser._option_string_actions]  # type: ignore[attr-defined]
             raise
 
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, *rest: Any, **settings: Any
+    ) -> Namespace:
+        """jsonargparse hands the null of a nested setting on as the text None: here that is null as well."""
+        given = args if args is None else [re.sub("=None$", "=null", argument) for argument in args]
+        return super().parse_args(given, *rest, **settings)
+
     def parse_path(self, cfg_path: Any, *args: Any, **settings: Any) -> Namespace:
         try:
             return super().parse_path(cfg_path, *args, **settings)
@@ -74,6 +82,10 @@ class LidarCLI(LightningCLI):
         if path and path not in ("best", "last", "hpc") and not path.startswith("registry"):
             read_checkpoint(path, resume=self.config.subcommand == "fit")
             settings.ckpt_path = str(Path(path).expanduser())
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Checkpoints are loaded with weights only, also those of a URL, which Lightning would unpickle."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
 
 def call(function: Callable[..., Any], arguments: Sequence[str], **settings: Any) -> None:

@@ -155,3 +155,14 @@ def test_debug_shows_the_traceback(capsys, tmp_path, arguments):
 def test_a_long_message_keeps_its_cause_and_its_remedy():
     line, guilty = one_line(ValueError("the cause" + " and more\n" * 1000 + "the remedy"))
     assert guilty and len(line) < 800 and line.startswith("the cause and more") and line.endswith("the remedy")
+
+
+def test_null_of_a_nested_setting_is_null(tmp_path, monkeypatch):
+    seen, lookahead = [], "--model.init_args.lookahead"
+    monkeypatch.setattr("lightning.Trainer.predict", lambda self, model, **options: seen.append((model, options)))
+    config = str(configuration(tmp_path, "run"))
+    nulls = [f"{lookahead}.init_args.preset=null", f"{lookahead}.decoder", "null"]
+    assert cli.main(["predict", "-c", config, *nulls]) == 0
+    ((module, options),) = seen
+    assert module.lookahead.preset is None and module.lookahead.decoder is None
+    assert options["weights_only"] is True

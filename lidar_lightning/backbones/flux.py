@@ -10,7 +10,7 @@ from torch import Tensor
 from lidar_lightning.backbones.flow_shift import flow_grid
 from lidar_lightning.backbones.latent import Condition, LatentBackbone
 from lidar_lightning.seeding import Generators
-from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
+from lidar_lightning.solvers.scheduler import is_flow
 
 
 class Flux(LatentBackbone):
@@ -84,10 +84,8 @@ class Flux(LatentBackbone):
     def unpack(self, x: Tensor) -> Tensor:
         return self.pipe._unpack_latents(x, self.height, self.width, self.pipe.vae_scale_factor)
 
-    def solver(self, steps: int) -> SchedulerSolver:
-        grid = dict(self.grid)
-        if not grid and is_flow(self.scheduler) and not self.scheduler.config.get("use_flow_sigmas"):
-            grid["sigmas"] = np.linspace(1.0, 1 / steps, steps).tolist()
+    def spacing(self, steps: int) -> dict[str, Any]:
         _, rows, columns = self.latent_shape
-        shift = flow_grid(self.scheduler, rows * columns // 4)
-        return SchedulerSolver(self.scheduler, None if grid else steps, self.eta, **{**shift, **grid})
+        own = is_flow(self.scheduler) and not self.scheduler.config.get("use_flow_sigmas")
+        sigmas = {"sigmas": np.linspace(1.0, 1 / steps, steps).tolist()} if own else {}
+        return sigmas | flow_grid(self.scheduler, rows * columns // 4)

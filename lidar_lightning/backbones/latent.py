@@ -14,7 +14,7 @@ from lidar_lightning.parametrisation import slope, to_x0
 from lidar_lightning.pictures import check_pixels
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.gaussian import GaussianAncestral
-from lidar_lightning.solvers.scheduler import SchedulerSolver
+from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
 
 Condition = dict[str, Tensor]
 """What the network is told, one row per sample; keys that begin with "negative_" are for classifier-free guidance."""
@@ -42,7 +42,7 @@ class LatentBackbone(PipelineBackbone):
         unique = list(dict.fromkeys(prompts))
         for prompt in unique:
             check_prompt(prompt, self.pipe, self._token_limit)
-        with self.placed(*text_encoders(self.pipe)):
+        with self.placed(*text_encoders(self.pipe)), self.active():
             condition = self._encode(unique)
         rows = torch.tensor([unique.index(prompt) for prompt in prompts], device=self.device)
         return {key: value[rows] for key, value in condition.items()}
@@ -113,11 +113,22 @@ class LatentBackbone(PipelineBackbone):
         """The inverse of `pack`."""
         return x
 
+    def spacing(self, steps: int) -> dict[str, Any]:
+        """What the pipeline tells its scheduler's `set_timesteps` for so many steps, but for their number."""
+        return {}
+
     def solver(self, steps: int) -> SchedulerSolver:
-        return SchedulerSolver(self.scheduler, None if self.grid else steps, self.eta, **self.grid)
+        placed = "timesteps" in self.grid or "sigmas" in self.grid
+        spacing = {k: v for k, v in self.spacing(steps).items() if not (placed and k == "sigmas")} | self.grid
+        return SchedulerSolver(self.scheduler, None if placed or "sigmas" in spacing else steps, self.eta, **spacing)
 
     def random_solver(self, steps: int) -> GaussianAncestral:
-        return GaussianAncestral(self.schedule, steps)
+        """Random steps along the times of the model's own scheduler if it is a flow, else along equally spaced ones."""
+        if not is_flow(self.scheduler):
+            return GaussianAncestral(self.schedule, steps)
+        spacing = self.spacing(steps)
+        own = SchedulerSolver(self.scheduler, None if "sigmas" in spacing else steps, **spacing)
+        return GaussianAncestral(self.schedule, steps, times=own.times)
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""

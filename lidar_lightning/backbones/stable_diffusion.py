@@ -8,7 +8,6 @@ from torch import Tensor
 
 from lidar_lightning.backbones.flow_shift import flow_grid
 from lidar_lightning.backbones.latent import Condition, LatentBackbone
-from lidar_lightning.solvers.scheduler import SchedulerSolver
 
 
 class StableDiffusion(LatentBackbone):
@@ -101,7 +100,6 @@ class StableDiffusion3(LatentBackbone):
             return_dict=False,
         )[0]
 
-    def solver(self, steps: int) -> SchedulerSolver:
+    def spacing(self, steps: int) -> dict[str, Any]:
         tokens = self.height * self.width // (self.pipe.vae_scale_factor * self.patch) ** 2
-        shift = {} if "mu" in self.grid else flow_grid(self.scheduler, tokens, 1.16)
-        return SchedulerSolver(self.scheduler, None if self.grid else steps, self.eta, **{**shift, **self.grid})
+        return dict(flow_grid(self.scheduler, tokens, 1.16))

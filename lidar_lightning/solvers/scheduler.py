@@ -43,12 +43,21 @@ def is_flow(scheduler: Any) -> bool:
 
 
 def schedule_of(scheduler: Any) -> Schedule:
-    """The noise of the data that a scheduler's network was trained on; time t is the timestep over their number N.
-
-    What the network is told is the noise level everywhere: where a scheduler rounds its timesteps (Karras sigmas),
-    guidance follows the rounded one.
-    """
+    """The noise of the data that a scheduler's network was trained on, over the times of `time_of`."""
     return FlowMatching() if is_flow(scheduler) else VariancePreserving(scheduler.alphas_cumprod)
+
+
+def time_of(scheduler: Any, timestep: Any) -> float:
+    """The time, or noise level, at which a scheduler is about to `step` from `timestep`.
+
+    In flow matching that is its sigma: a network may be told something else (CogView4's timesteps are not shifted, its
+    sigmas are). In diffusion it is the timestep over their number N, what the network is told: where a scheduler rounds
+    its timesteps (Karras sigmas), the rounded one.
+    """
+    if not is_flow(scheduler):
+        return float(timestep) / scheduler.config.num_train_timesteps
+    place = scheduler.begin_index if scheduler.step_index is None else scheduler.step_index
+    return float(scheduler.sigmas[scheduler.index_for_timestep(timestep) if place is None else place])
 
 
 def kind_of(scheduler: Any) -> str:
@@ -66,7 +75,7 @@ def scale_of(scheduler: Any, place: int) -> float:
 class SchedulerSolver:
     """Steps with a copy of a diffusers scheduler.
 
-    Times are timesteps / num_train_timesteps, then 0. The scheduler is told what a network would have said that means
+    Times are those of `time_of`, then 0. The scheduler is told what a network would have said that means
     x0_hat, so that it does what it does in a stock pipeline. Call `begin`, then `step` along `times` in order: many
     schedulers remember their last steps.
 
@@ -98,7 +107,9 @@ class SchedulerSolver:
         self.place = 0
         self.timesteps = self._restart("cpu")
         total = scheduler.config.num_train_timesteps
-        self.times = torch.cat((self.timesteps.double() / total, torch.zeros(1, dtype=torch.float64)))
+        flow = is_flow(scheduler)
+        times = self.scheduler.sigmas[: len(self.timesteps)] if flow else self.timesteps.double() / total
+        self.times = torch.cat((times.double().cpu(), torch.zeros(1, dtype=torch.float64)))
         self.name = f"{name}(eta={eta:g}, config={digest(dict(scheduler.config), grid)})"
 
     def _restart(self, device: torch.device | str) -> Tensor:
