@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -55,6 +56,8 @@ class LookaheadBank:
         rewards: name to scores (n,), each as its reward gave them; kept as float32 tensors.
         provenance: where the samples came from.
         versions: name to identity of the reward that gave the scores.
+        higher_is_better: name to what the scores mean; where it says nothing, as in files of version 0.1.0, higher is
+            taken as better.
         seconds: what drawing the samples took.
 
     Raises:
@@ -65,6 +68,7 @@ class LookaheadBank:
     rewards: Mapping[str, Tensor]
     provenance: Provenance
     versions: Mapping[str, str] = field(default_factory=dict)
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -95,9 +99,10 @@ class LookaheadBank:
         for reward in rewards:
             check_reward(reward)
         current = {r.name: f"{r.identity}, decoder={decoder}" if decoder else r.identity for r in rewards}
+        directions = {**self.higher_is_better, **{r.name: r.higher_is_better for r in rewards}}
         missing = [r for r in rewards if self.versions.get(r.name) != current[r.name]]
         if not missing:
-            return self
+            return self if directions == self.higher_is_better else replace(self, higher_is_better=directions)
 
         def values(start: int, stop: int) -> Tensor:
             decoded, prompts = decode(self.samples[start:stop]), [self.provenance.prompt] * (stop - start)
@@ -106,7 +111,12 @@ class LookaheadBank:
         with torch.no_grad():
             rows = torch.cat(in_chunks(values, len(self.samples), batch_size), 1)
         scores = {r.name: row for r, row in zip(missing, rows, strict=True)}
-        return replace(self, rewards={**self.rewards, **scores}, versions={**self.versions, **current})
+        return replace(
+            self,
+            rewards={**self.rewards, **scores},
+            versions={**self.versions, **current},
+            higher_is_better=directions,
+        )
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file, whole or not at all. Raises OSError naming the path if that fails."""
@@ -116,6 +126,7 @@ class LookaheadBank:
             "format": FORMAT,
             "provenance": json.dumps(asdict(self.provenance)),
             "versions": json.dumps(dict(self.versions)),
+            "higher_is_better": json.dumps(dict(self.higher_is_better)),
             "seconds": str(self.seconds),
             "checksum": _checksum(tensors),
         }
@@ -137,10 +148,40 @@ class LookaheadBank:
                 rewards={name.removeprefix("reward."): value for name, value in tensors.items()},
                 provenance=Provenance(**json.loads(header["provenance"])),
                 versions=json.loads(header["versions"]),
+                higher_is_better=json.loads(header.get("higher_is_better", "{}")),
                 seconds=float(header["seconds"]),
             )
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the bank file {path} cannot be read: {error}") from error
+
+
+def check_space(provenance: Provenance, space: str, model: str, same_space: bool = False) -> None:
+    """Raises ValueError unless samples of a provenance lie in the space that a model works in.
+
+    Args:
+        space, model: of the model, and what it is called.
+        same_space: says that latents of another autoencoder mean the same in this one; they must still be of one shape.
+            Warns.
+    """
+    given = provenance.space
+    if given == space:
+        return
+    found = f"lookaheads of {provenance.prompt!r} by {provenance.backbone!r} lie in the space {given!r}, but {model}"
+    if not same_space or given.rpartition("-")[2] != space.rpartition("-")[2]:
+        raise ValueError(
+            f"{found} works in {space!r}: draw them with a model of the same data, latents and size, or, for an "
+            "autoencoder that is known to share its latents with this one at the same size, say same_space=True"
+        )
+    warnings.warn(f"{found}, which works in {space!r}, is told that it is the same", stacklevel=3)
+
+
+def check_together(banks: Sequence[LookaheadBank]) -> None:
+    """Raises ValueError unless there are banks, and all of one shape, so that one batch can be guided by them."""
+    if not banks:
+        raise ValueError("guidance needs the bank of each prompt, got none")
+    if len({bank.samples.shape for bank in banks}) > 1:
+        each = ", ".join(f"{tuple(bank.samples.shape)} of {bank.provenance.prompt!r}" for bank in banks)
+        raise ValueError(f"the banks of one batch must have the same shape, got {each}: draw them with the same n")
 
 
 class BankStore:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.vae import decode
-from lidar_lightning.bank import BankStore, LookaheadBank, Provenance
+from lidar_lightning.bank import BankStore, LookaheadBank, Provenance, check_space
 from lidar_lightning.chunks import in_chunks
 from lidar_lightning.presets import lookahead_backbone
 from lidar_lightning.presets import preset as find_preset
@@ -27,39 +28,48 @@ class Lookahead:
     """How banks are made: n samples a prompt by a solver of few steps.
 
     Args:
-        steps: network calls per lookahead sample.
+        steps: network calls per lookahead sample; None takes those of the preset, or 8.
         n: samples per prompt.
         backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
         batch_size: samples per network call, and that are decoded and scored at once; fewer if memory runs out.
-        preset: published setting of image models (see `presets`), which also sets the steps.
+        preset: published setting of image models (see `presets`), its steps included: other steps are refused.
         decoder: an AutoencoderTiny of diffusers (folder or hub repository, e.g. "madebyollin/taesd") that decodes the
             lookaheads of an image model for scoring, in place of its VAE.
+        same_space: the latents of `backbone` mean the same to the guided model though their VAEs differ, such as
+            "madebyollin/sdxl-vae-fp16-fix"; warns where that is needed.
 
     Raises:
-        ValueError: if a number is below 1, or there is no such preset.
+        ValueError: if a number is below 1, there is no such preset, or it is of another number of steps.
     """
 
     def __init__(
         self,
-        steps: int = 8,
+        steps: int | None = None,
         n: int = 200,
         backbone: Backbone | None = None,
         batch_size: int = 256,
         preset: str | None = None,
         decoder: str | None = None,
+        same_space: bool = False,
     ):
-        steps = find_preset(preset).steps if preset else steps
+        published = find_preset(preset).steps if preset else 8 if steps is None else steps
+        if steps not in (None, published):
+            raise ValueError(
+                f"the lookahead preset {preset!r} is of {published} steps, got steps={steps}: leave steps out (null), "
+                "or set its scheduler on the model and take no preset"
+            )
+        steps = published
         for name, value in {"steps": steps, "n": n, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"lookahead {name} must be at least 1, got {value}")
         self.steps, self.n, self.backbone, self.batch_size, self.preset = steps, n, backbone, batch_size, preset
-        self.decoder = decoder
-        # What the preset and the decoder need: by the model that is guided, and by the name of the decoder.
+        self.decoder, self.same_space = decoder, same_space
+        # What the preset needs, by the model and its adapters, and the decoder, by its name.
         self._loaded: dict[Any, Any] = {}
 
     def of_size(self, n: int) -> "Lookahead":
         """The same with n samples per prompt; what either has loaded serves both."""
-        other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder)
+        other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder, self.same_space)
         other._loaded = self._loaded
         return other
 
@@ -68,9 +78,10 @@ class Lookahead:
         chosen = self.backbone or backbone
         if self.preset is None:
             return chosen
-        if chosen not in self._loaded:
-            self._loaded[chosen] = lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
-        return self._loaded[chosen]
+        key = chosen, str(getattr(chosen, "lora_scales", None))
+        if key not in self._loaded:
+            self._loaded[key] = lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
+        return self._loaded[key]
 
     def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
         """Where the bank of a prompt comes from.
@@ -80,12 +91,9 @@ class Lookahead:
         """
         source = self.source(backbone)
         solver = source.solver(self.steps).name
-        if source.space != backbone.space:
-            raise ValueError(
-                f"lookaheads of {source.name!r} lie in the space {source.space!r}, but {backbone.name!r} works in "
-                f"{backbone.space!r}: draw them with a model of the same data, latents and size"
-            )
-        return Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
+        found = Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
+        check_space(found, backbone.space, repr(backbone.name), self.same_space)
+        return replace(found, space=backbone.space)
 
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None

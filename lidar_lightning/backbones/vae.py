@@ -1,17 +1,34 @@
 """The autoencoder between pixels and the latents of a diffusion model."""
 
+import hashlib
+import json
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.chunks import in_chunks
+
+LATENTS = ("latent_channels", "z_dim", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
+"""What a VAE's configuration says of the latents that a network sees."""
 
 
 def vae_fingerprint(vae: Any) -> str:
-    """Identifies the latent space of a VAE: eight hexadecimal digits of its weights and scale."""
-    return fingerprint(f"{vae.config.scaling_factor}", vae.state_dict())[:8]
+    """Identifies the latent space of a VAE, in whatever precision it is: eight hexadecimal digits.
+
+    Of its configuration what scales the latents counts; of its weights, whose rounding must not count, the signs of
+    about 4096 evenly spaced ones per tensor, and the size of all on average to a quarter of an octave.
+    """
+    told = {key: vae.config[key] for key in LATENTS if vae.config.get(key) is not None}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    sizes = []
+    for key, value in sorted(vae.state_dict().items()):
+        flat = value.detach().flatten()[:: max(1, value.numel() // 4096)].float().cpu()
+        digest.update(f"{key}{tuple(value.shape)}".encode() + flat.signbit().numpy().tobytes())
+        sizes += [flat.square().mean().sqrt().log2()] if flat.any() else []
+    size = torch.stack(sizes or [torch.zeros(())]).mean()
+    digest.update(str(round(4 * float(size))).encode())
+    return digest.hexdigest()[:8]
 
 
 def offset(vae: Any) -> float:

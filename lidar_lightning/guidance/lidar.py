@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
-from lidar_lightning.bank import LookaheadBank
+from lidar_lightning.bank import LookaheadBank, check_space, check_together
 from lidar_lightning.functional import check_finite, effective_sample_size, temperature_for_ess, tilted_weights
 from lidar_lightning.kernels import GaussianBank, TokenBank, exact_products
 from lidar_lightning.schedules import Schedule
@@ -101,11 +101,12 @@ class LiDARGuidance:
         """The guidance of several prompts: a bank and what to raise (n,) of each, and the settings of the class.
 
         Raises:
-            ValueError: if the banks differ in their number of samples or in shape.
+            ValueError: if there are none, they differ in shape, or lie in another space than the backbone works in.
         """
-        shapes = {tuple(bank.samples.shape) for bank in banks}
-        if len(shapes) > 1:
-            raise ValueError(f"the banks of one batch must have the same shape, got {sorted(shapes)}")
+        check_together(banks)
+        space = backbone.space
+        for bank in banks:
+            check_space(bank.provenance, space, repr(backbone.name))
         samples = torch.stack([bank.samples for bank in banks]).to(backbone.device)
         scores = torch.stack(list(rewards)).to(backbone.device)
         return cls(samples, scores, backbone.schedule, vocab_size=getattr(backbone, "vocab_size", None), **settings)
