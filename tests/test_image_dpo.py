@@ -127,7 +127,7 @@ def test_hub_pairs_are_written_once_and_go_on(tmp_path, monkeypatch):
     ]
     asked = []
 
-    def load_dataset(name, split, streaming):
+    def load_dataset(name, split, streaming, revision=None):
         asked.append((name, split, streaming))
         return iter(rows)
 
