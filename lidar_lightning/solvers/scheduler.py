@@ -50,11 +50,11 @@ def schedule_of(scheduler: Any) -> Schedule:
 def time_of(scheduler: Any, timestep: Any) -> float:
     """The time, or noise level, at which a scheduler is about to `step` from `timestep`.
 
-    In flow matching that is its sigma: a network may be told something else (CogView4's timesteps are not shifted, its
-    sigmas are). In diffusion it is the timestep over their number N, what the network is told: where a scheduler rounds
-    its timesteps (Karras sigmas), the rounded one.
+    That is the timestep over their number N, what the network is told: where a scheduler rounds its timesteps (Karras
+    sigmas, flow sigmas), the rounded one. Flow-matching schedulers may be given timesteps beside their sigmas, which
+    then are not the noise level (CogView4's are not shifted as its sigmas are): there it is the sigma.
     """
-    if not is_flow(scheduler):
+    if type(scheduler).__name__ not in FLOW_MATCHING:
         return float(timestep) / scheduler.config.num_train_timesteps
     place = scheduler.begin_index if scheduler.step_index is None else scheduler.step_index
     return float(scheduler.sigmas[scheduler.index_for_timestep(timestep) if place is None else place])
@@ -107,8 +107,8 @@ class SchedulerSolver:
         self.place = 0
         self.timesteps = self._restart("cpu")
         total = scheduler.config.num_train_timesteps
-        flow = is_flow(scheduler)
-        times = self.scheduler.sigmas[: len(self.timesteps)] if flow else self.timesteps.double() / total
+        levels = name in FLOW_MATCHING
+        times = self.scheduler.sigmas[: len(self.timesteps)] if levels else self.timesteps.double() / total
         self.times = torch.cat((times.double().cpu(), torch.zeros(1, dtype=torch.float64)))
         self.name = f"{name}(eta={eta:g}, config={digest(dict(scheduler.config), grid)})"
 
