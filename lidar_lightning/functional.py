@@ -118,16 +118,21 @@ def effective_sample_size(weights: Tensor) -> Tensor:
     return 1 / weights.square().sum(-1)
 
 
-def temperature_for_ess(rewards: Tensor, fraction: float) -> float:
+def temperature_for_ess(rewards: Tensor, fraction: float, log_weights: Tensor | None = None) -> float:
     """The lambda at which softmax(lambda r) has an effective sample size of fraction * n, by bisection.
 
     The effective sample size falls from n at lambda = 0 to the number m of best samples, so the answer has the same
     meaning at every scale of the reward. Constant rewards give 0. Where ties put m above the target, lambda is the
     one that comes within one part in a thousand of m.
 
+    For members that count for w_i, with sum 1, the fraction is (sum w_i exp(lambda r_i))^2 / sum w_i exp(2 lambda r_i).
+    It falls from 1 to the weight of the best samples, and is a number of the law that the weighted members stand for,
+    however they were drawn.
+
     Args:
         rewards: (n,), finite.
         fraction: target in (0, 1].
+        log_weights: log w (n,) up to a constant; None is even.
 
     Raises:
         ValueError: if fraction lies outside (0, 1] or a reward is not finite.
@@ -136,17 +141,19 @@ def temperature_for_ess(rewards: Tensor, fraction: float) -> float:
         raise ValueError(f"the target effective sample size is a fraction in (0, 1], got {fraction}")
     rewards = torch.as_tensor(rewards).double().flatten()
     check_finite(rewards)
+    log_w = torch.zeros_like(rewards) if log_weights is None else log_weights.to(rewards).flatten()
+    log_w = log_w.log_softmax(0)
     spread = (rewards.max() - rewards.min()).item()
     if spread == 0:
         return 0.0
-    ties = (rewards == rewards.max()).sum().item()
-    target = max(fraction * len(rewards), 1.001 * ties)
-    if target >= len(rewards):
+    ties = log_w[rewards == rewards.max()].exp().sum().item()
+    target = max(fraction, 1.001 * ties)
+    if target >= 1:
         return 0.0
 
     def too_flat(log_temperature: float) -> bool:
-        weights = (math.exp(log_temperature) / spread * rewards).softmax(-1)
-        return effective_sample_size(weights).item() > target
+        tilt = math.exp(log_temperature) / spread * rewards
+        return (2 * (log_w + tilt).logsumexp(0) - (log_w + 2 * tilt).logsumexp(0)).item() > math.log(target)
 
     low, high = -20.0, 1.0
     while too_flat(high):

@@ -42,7 +42,8 @@ class LiDARGuidance:
         schedule: noise schedule of the model.
         scale: s; 1 samples the rewarded distribution as n grows, more sharpens.
         temperature: lambda >= 0, the inverse temperature of the reward.
-        ess: instead of lambda, the effective sample size of softmax(lambda r) as a fraction of n, in (0, 1].
+        ess: instead of lambda, the effective sample size of softmax(lambda r) as a fraction of n, in (0, 1]; see
+            `temperature_for_ess`, which sees the log_weights.
         start, stop: guide while stop < t <= start, in [0, 1].
         vocab_size: of tokens.
         chunk: bank members per matrix product (continuous data).
@@ -76,15 +77,16 @@ class LiDARGuidance:
             )
         check_finite(rewards)
         check_settings(scale, temperature, ess, start, stop)
+        even = torch.zeros_like(rewards, dtype=torch.float64)
+        self.log_weights = even if log_weights is None else log_weights.to(even).expand_as(even)
         if ess is not None:
-            lambdas = [temperature_for_ess(row, ess) for row in rewards]
+            pairs = zip(rewards, self.log_weights, strict=True)
+            lambdas = [temperature_for_ess(row, ess, weights) for row, weights in pairs]
         else:
             lambdas = [float(temperature or 0.0)] * len(rewards)
         self.temperature = torch.tensor(lambdas, dtype=torch.float64, device=samples.device)
         self.rewards, self.schedule, self.scale, self.start, self.stop = rewards, schedule, scale, start, stop
         self.sample_shape = samples.shape[2:]
-        even = torch.zeros_like(rewards, dtype=torch.float64)
-        self.log_weights = even if log_weights is None else log_weights.to(even).expand_as(even)
         self.bank: GaussianBank | TokenBank
         if samples.is_floating_point():
             self.bank = GaussianBank(samples, chunk)
