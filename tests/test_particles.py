@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lidar_lightning.samplers.best_of_n import BestOfN
+from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.rollout import BackwardRollout
 from lidar_lightning.samplers.smc import SMC, ParticleSampler
 from lidar_lightning.seeding import Generators
@@ -89,7 +90,7 @@ def test_backward_rollout_of_a_constant_is_this_constant():
 def test_backward_rollout_samples_the_rewarded_mixture():
     plain = BestOfN(1)(task(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
     wanted = FIVE.frequencies(plain, LINEAR(plain, []).softmax(0))
-    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(task(FIVE, LINEAR, 1.0, 6), 400))
+    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(task(FIVE, LINEAR, 1.0, 6), 1200))
     assert total_variation(found, wanted) < 0.05
 
 
@@ -115,6 +116,29 @@ def test_groups_are_resampled_alone():
     torch.testing.assert_close(after[3:], (weights[3:].exp().mean().log()).expand(3))
     rows, after = sampler.resampled(weights[:3], Generators([0]))
     assert rows is None and torch.equal(after, weights[:3])
+
+
+@pytest.mark.parametrize("make", [SMC, lambda particles, **options: DAS(particles, derivative_free=True, **options)])
+def test_two_particles_are_resampled(make):
+    """Effective sample sizes of two lie in [1, 2]: half of two would never be undercut."""
+    logs = torch.tensor([0.0, -9.0, 0.0, -0.1], dtype=torch.float64)
+    rows, after = make(2).resampled(logs, Generators([0, 1]))
+    assert rows.tolist() == [0, 0, 2, 3]
+    torch.testing.assert_close(after, torch.stack([logs[:2].exp().mean().log()] * 2 + list(logs[2:])))
+    # The limits: 1 resamples whatever is uneven, 0 never.
+    assert make(2, threshold=1.0).resampled(logs, Generators([0, 1]))[0] is not None
+    assert make(2, threshold=0.0).resampled(torch.tensor([0.0, -1e9]).double(), Generators([0]))[0] is None
+    assert make(4, threshold=1.0).resampled(torch.zeros(4).double(), Generators([0]))[0] is None
+
+
+def test_two_particles_come_closer_by_resampling():
+    target = tilt(CHAIN.law(), REWARD)
+    settings = {"every": 1, "begin": 0, "end": 1}
+    distances = [
+        total_variation(TOKENS.law(SMC(2, threshold=threshold, **settings)(tokens_task(), 4000)), target)
+        for threshold in (0.0, 0.5)
+    ]
+    assert distances[1] < distances[0]
 
 
 class Proposing(ParticleSampler):

@@ -92,6 +92,11 @@ class Backbone(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no other library to export adapters to: use the checkpoint")
 
     @property
+    def evaluations(self) -> int:
+        """Of the network in one `predict` of one sample: 2 where classifier-free guidance runs it twice."""
+        return 1
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 

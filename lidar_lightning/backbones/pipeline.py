@@ -200,6 +200,10 @@ class PipelineBackbone(Backbone):
         return self.cfg_scale > 1
 
     @property
+    def evaluations(self) -> int:
+        return 2 if self.guided else 1
+
+    @property
     def cfg_scale(self) -> float:
         """Of classifier-free guidance."""
         return self.guidance_scale

@@ -1,8 +1,11 @@
 """What every sampler is given and what it must do: draw samples of one prompt, of high reward, within a budget."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -12,6 +15,12 @@ from lidar_lightning.rewards.base import Reward, score, utility
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.solvers import RandomSolver
+
+Keep = Literal["draw", "best"]
+"""What a method aims at: draws of the target p(x0) exp(lambda r(x0)), or samples of the highest reward."""
+
+SPENT = 0.95
+"""Least share of its budget that a method spends: less would not be a comparison at equal calls."""
 
 
 @dataclass
@@ -68,7 +77,7 @@ class Task:
         Raises:
             BudgetSpentError: if the budget does not hold it.
         """
-        self.meter.spend(len(x_t))
+        self.meter.spend(len(x_t), self.backbone.evaluations)
         given = self.condition if condition is None else condition
         parts = []
         with self.backbone.active():
@@ -96,11 +105,15 @@ class Task:
 class Sampler(ABC):
     """A way to draw samples of high reward.
 
-    A subclass is one file: it says what it does in `draw`, and in `within` how a budget sets its free number.
+    A subclass is one file: it says what it does in `draw`, and in `within` how a budget sets its free numbers.
     """
 
     gradients: bool = False
     """Whether it differentiates the reward and the network."""
+    keep: Keep = "draw"
+    """What it aims at; rows of tables are labelled with it."""
+    steps: int | None = None
+    """Solver steps, where a budget has set them; None takes the task's."""
 
     @abstractmethod
     def draw(self, task: Task, count: int) -> Tensor:
@@ -108,11 +121,24 @@ class Sampler(ABC):
 
     @abstractmethod
     def within(self, calls: int, steps: int, count: int) -> Self:
-        """This method with at most `calls` network calls per sample, when it draws `count` of `steps` steps.
+        """This method with `calls` network calls per sample, of which it spends at least `SPENT` and none beyond.
+
+        Args:
+            calls: the budget.
+            steps: of the task's solver; the method may take more of them where that spends what is left.
+            count: samples that it will draw.
 
         Raises:
-            ValueError: if that is too few for it.
+            ValueError: if that is too few for it, or it cannot spend them.
         """
+
+    def cost(self, steps: int, count: int) -> int:
+        """Network calls of drawing `count` samples with so many solver steps: here one pass of the solver each."""
+        return steps * count
+
+    def adapted(self, task: Task) -> Task:
+        """The task with the solver that this method steps with."""
+        return task if self.steps is None else with_steps(task, self.steps)
 
     def __call__(self, task: Task, count: int) -> Tensor:
         """`draw`, checked and measured.
@@ -128,7 +154,61 @@ class Sampler(ABC):
                 "use a sampler without gradients, such as BestOfN, SMC, SVDD or LiDAR"
             )
         with task.meter.running(), torch.no_grad():
-            return self.draw(task, count).detach()
+            return self.draw(self.adapted(task), count).detach()
+
+
+S = TypeVar("S", bound=Sampler)
+
+
+def has_own_solver(task: Task) -> bool:
+    """Whether the task steps with its model's own random solver, of which there is one for each number of steps."""
+    return task.solver.name == task.backbone.random_solver(len(task.steps)).name
+
+
+def with_steps(task: Task, steps: int) -> Task:
+    """The task, on the same meter, with so many steps of its solver.
+
+    Raises:
+        ValueError: if its solver is not its model's own.
+    """
+    if steps == len(task.steps):
+        return task
+    if not has_own_solver(task):
+        raise ValueError(
+            f"the budget pays for {steps} steps of the model's own solver, and the task has {len(task.steps)} of "
+            f"{task.solver.name}: use the former, or a sampler whose settings you choose yourself"
+        )
+    other = copy(task)
+    other.solver = task.backbone.random_solver(steps)
+    return other
+
+
+def spending(options: Iterable[S], calls: int, steps: int, count: int) -> S:
+    """The first option that spends at least `SPENT` of a budget, with as many solver steps as that pays for.
+
+    Args:
+        options: settings of one method, in order of preference; theirs is the `cost`, which rises with the steps.
+        calls, count: see `Sampler.within`.
+        steps: of the solver, at least.
+
+    Raises:
+        ValueError: if none does.
+    """
+    total, most, name = calls * count, 0, ""
+    for option in options:
+        name = type(option).__name__
+        longest = bisect_right(range(total + 1), total, key=lambda number: option.cost(number, count)) - 1
+        if longest < steps:
+            continue
+        spent = option.cost(longest, count)
+        if spent >= SPENT * total:
+            option.steps = longest
+            return option
+        most = max(most, spent)
+    raise ValueError(
+        f"{name} can spend no more than {most // count} of {calls} network calls per sample, which is below "
+        f"{SPENT:.0%}: give it a budget of {most // count}, or other settings"
+    )
 
 
 def check_budget(name: str, calls: int, least: int, what: str) -> None:
@@ -140,7 +220,13 @@ def check_budget(name: str, calls: int, least: int, what: str) -> None:
         )
 
 
-def check_particles(name: str, particles: int) -> None:
+def check_keep(keep: str) -> None:
+    """Raises ValueError unless a method is told to keep draws or the best."""
+    if keep not in get_args(Keep):
+        raise ValueError(f"keep is 'draw', for the target, or 'best', for the highest reward, got {keep!r}")
+
+
+def check_particles(name: str, particles: float) -> None:
     """Raises ValueError unless there is at least one particle."""
     if particles < 1:
         raise ValueError(f"{name} needs at least 1 particle, got {particles}; with 1 it samples the plain model")

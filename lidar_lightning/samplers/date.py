@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget
+from lidar_lightning.samplers.base import Sampler, Task, check_budget, spending
 
 Condition = dict[str, Tensor]
 
@@ -30,6 +30,7 @@ class DATE(Sampler):
     """
 
     gradients = True
+    keep = "best"
 
     def __init__(self, rho: float = 0.5, every: int = 10, inner: int = 1, anchor: float = 0.0):
         if rho <= 0 or every < 1 or inner < 1 or anchor < 0:
@@ -38,11 +39,21 @@ class DATE(Sampler):
             )
         self.rho, self.every, self.inner, self.anchor = rho, every, inner, anchor
 
+    def cost(self, steps: int, count: int) -> int:
+        return count * (steps + self.inner * -(-steps // self.every))
+
     def within(self, calls: int, steps: int, count: int) -> Self:
-        """Updates as often as the budget holds, each of `inner` calls."""
+        """Updates as often as the budget holds, each of `inner` calls; of more where it holds them at each step."""
         check_budget("DATE", calls, steps + self.inner, "one pass of the solver and one update")
+        most = max(self.inner, (calls - steps) // steps)
+        rates = [(1, inner) for inner in range(most, self.inner, -1)]
+        rates += [(every, self.inner) for every in range(1, steps + 1)]
+        return spending((self.at(*rate) for rate in rates), calls, steps, count)
+
+    def at(self, every: int, inner: int) -> Self:
+        """This method with updates at another rate."""
         other = copy(self)
-        other.every = -(-steps // ((calls - steps) // self.inner))
+        other.every, other.inner = every, inner
         return other
 
     def draw(self, task: Task, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Task, check_budget
+from lidar_lightning.samplers.base import Task, check_budget, spending
 from lidar_lightning.samplers.lidar import LiDAR, lookahead_members
 from lidar_lightning.samplers.smc import ParticleSampler
 from lidar_lightning.solvers import Transition
@@ -39,12 +39,19 @@ class LiDARSMC(ParticleSampler):
         super().__init__(particles, **settings)
         self.plain = LiDAR(lookahead, scale, ess, start, stop)
 
+    def cost(self, steps: int, count: int) -> int:
+        return self.plain.lookahead.n * self.plain.lookahead.steps + super().cost(steps, count)
+
     def within(self, calls: int, steps: int, count: int) -> Self:
-        """Lookaheads take their n * delta calls, particles the others."""
-        lookahead = self.plain.lookahead
+        """Lookaheads take their n * delta calls and particles the others: at least two, if need be of fewer steps.
+
+        Guided steps may be longer than plain ones, down to half as many.
+        """
+        lookahead, fewest = self.plain.lookahead, -(-steps // 2)
         shared = -(-lookahead.n * lookahead.steps // count)
-        check_budget("LiDARSMC", calls, shared + steps, "the lookaheads and one particle")
-        return super().within(calls - shared, steps, count)
+        check_budget("LiDARSMC", calls, shared + 2 * fewest, "the lookaheads and two particles of half the steps")
+        particles = (calls - shared) // steps
+        return spending(self.sizes(max(particles, 2)), calls, steps if particles > 1 else fewest, count)
 
     def prepare(self, task: Task, count: int) -> None:
         self.guidance = self.plain.guidance(task, lookahead_members(task, self.plain.lookahead))

@@ -20,6 +20,7 @@ class Meter:
     Attributes:
         budget: network calls allowed; None is without limit. Backward passes do not count towards it.
         network: network calls; classifier-free guidance counts once.
+        nfe: evaluations of the network; where classifier-free guidance runs it twice a call, they are twice as many.
         backward: backward passes through the network.
         rewards: samples scored.
         decodes: samples decoded.
@@ -29,6 +30,7 @@ class Meter:
 
     budget: int | None = None
     network: int = 0
+    nfe: int = 0
     backward: int = 0
     rewards: int = 0
     decodes: int = 0
@@ -36,8 +38,8 @@ class Meter:
     seconds: float = 0.0
     peak_mib: float = 0.0
 
-    def spend(self, calls: int) -> None:
-        """Counts network calls that are about to be made.
+    def spend(self, calls: int, evaluations: int = 1) -> None:
+        """Counts network calls that are about to be made, each of so many evaluations.
 
         Raises:
             BudgetSpentError: if the budget does not hold them; nothing is counted then.
@@ -45,6 +47,7 @@ class Meter:
         if self.budget is not None and self.network + calls > self.budget:
             raise BudgetSpentError(f"{calls} more network calls after {self.network} exceed the budget {self.budget}")
         self.network += calls
+        self.nfe += calls * evaluations
 
     @property
     def left(self) -> float:

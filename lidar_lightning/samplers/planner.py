@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.base import SPENT, Sampler, Task, has_own_solver
 from lidar_lightning.samplers.lidar import LiDAR, Members, guided, lookahead_members
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import Allocation, Plan, allocations, distance
@@ -90,10 +90,26 @@ class PlannedLiDAR(Sampler):
 
     def within(self, calls: int, steps: int, count: int) -> Self:
         """Other target steps than the task's may be chosen."""
-        allocations(calls, count, list(self.lookaheads), self.target_steps)
         other = copy(self)
         other.calls = calls
+        other.splits(count)
         return other
+
+    def splits(self, count: int) -> list[Allocation]:
+        """All splits of the budget that spend it.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        total = self.calls * count
+        found = allocations(self.calls, count, list(self.lookaheads), self.target_steps)
+        spent = [split.n * split.lookahead_steps + split.target_steps * count for split in found]
+        if max(spent) < SPENT * total:
+            raise ValueError(
+                f"no split spends {SPENT:.0%} of {self.calls} network calls per sample, at most {max(spent) // count} "
+                "are spent: give another budget, or other lookaheads and target steps"
+            )
+        return [split for split, one in zip(found, spent, strict=True) if one >= SPENT * total]
 
     def __call__(self, task: Task, count: int) -> Tensor:
         task.meter.pilot = self.plan(task, count).pilot.network
@@ -111,7 +127,7 @@ class PlannedLiDAR(Sampler):
             ValueError: if the budget holds no split, a stored plan is damaged, or the task cannot be planned, because
                 its solver is not its model's own or its reward is relative to the samples that it is given with.
         """
-        splits = allocations(self.calls, count, list(self.lookaheads), self.target_steps)
+        splits = self.splits(count)
         check_task(task)
         identity = json.dumps(self.identity(task, splits), sort_keys=True)
         if identity not in self._plans:
@@ -187,8 +203,8 @@ class PlannedLiDAR(Sampler):
 
 def check_task(task: Task) -> None:
     """Raises ValueError unless the number of steps can be planned, and rewards of different banks compared."""
-    own = task.backbone.random_solver(len(task.steps)).name
-    if task.solver.name != own:
+    if not has_own_solver(task):
+        own = task.backbone.random_solver(len(task.steps)).name
         raise ValueError(
             f"a plan sets the number of steps of the model's own {own}, and the task has {task.solver.name}: use the "
             "former, or LiDAR with a split of your own"

@@ -98,6 +98,11 @@ def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     return _at(uniforms.double(), log_weights)[:, 0]
 
 
+def highest(values: Tensor, count: int) -> Tensor:
+    """Places of the `count` highest of (n,), in their own order, so that the first are no better than the last."""
+    return values.argsort(descending=True, stable=True)[:count].sort().values
+
+
 RESAMPLERS: dict[str, Resampler] = {
     "multinomial": multinomial,
     "stratified": stratified,

@@ -1,13 +1,12 @@
 """Backward rollout: particles that are weighted by where they end, found by going there many times."""
 
 import math
-from copy import copy
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task, check_budget
+from lidar_lightning.samplers.base import Task, check_budget, spending
 from lidar_lightning.samplers.smc import ParticleSampler
 
 
@@ -41,15 +40,15 @@ class BackwardRollout(ParticleSampler):
             raise ValueError(f"rollouts and every are at least 1, got {rollouts} and {every}")
         self.rollouts, self.every = rollouts, every
 
-    def cost(self, steps: int) -> int:
-        """Network calls per particle: a step itself, and where it weighs, all steps after it of each continuation."""
-        return steps + self.rollouts * sum(steps - 1 - i for i in range(0, steps, self.every))
+    def cost(self, steps: int, count: int) -> int:
+        """Of each particle a step itself, and where it weighs, all steps after it of each continuation."""
+        continued = sum(steps - 1 - i for i in range(0, steps, self.every))
+        return self.particles * count * (steps + self.rollouts * continued)
 
     def within(self, calls: int, steps: int, count: int) -> Self:
-        check_budget("backward rollout", calls, self.cost(steps), f"one particle, {self.rollouts} continuations")
-        other = copy(self)
-        other.particles = calls // self.cost(steps)
-        return other
+        one = self.cost(steps, 1) // self.particles
+        check_budget("backward rollout", calls, 2 * one, f"two particles, {self.rollouts} continuations")
+        return spending(self.sizes(calls // one), calls, steps, count)
 
     def prepare(self, task: Task, count: int) -> None:
         self.streams = task.generators(count * self.particles * self.rollouts, "rollout")

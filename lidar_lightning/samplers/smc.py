@@ -1,13 +1,24 @@
 """Sequential Monte Carlo: particles that are weighted by what they promise, and resampled; with FK steering."""
 
+import math
 from abc import abstractmethod
+from collections.abc import Iterator
 from copy import copy
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_particles, check_random
+from lidar_lightning.samplers.base import (
+    Keep,
+    Sampler,
+    Task,
+    check_budget,
+    check_keep,
+    check_particles,
+    check_random,
+    spending,
+)
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
@@ -24,7 +35,8 @@ class ParticleSampler(Sampler):
 
     Args:
         particles: per sample, at least 1.
-        threshold: resample when the effective sample size falls below this fraction of the particles.
+        threshold: resample where the effective sample size, which lies between 1 and the K particles, falls below
+            1 + threshold (K - 1), so that 2 particles are resampled as well; 0 is never.
         resampling: "multinomial", "stratified", "systematic" or "ssp".
         keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
 
@@ -38,18 +50,28 @@ class ParticleSampler(Sampler):
         particles: int = 4,
         threshold: float = 0.5,
         resampling: str = "systematic",
-        keep: Literal["draw", "best"] = "draw",
+        keep: Keep = "draw",
     ):
         check_particles(type(self).__name__, particles)
-        if not 0 <= threshold <= 1 or keep not in ("draw", "best"):
-            raise ValueError(f"threshold lies in [0, 1] and keep is 'draw' or 'best', got {threshold} and {keep!r}")
+        check_keep(keep)
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold lies in [0, 1], got {threshold}")
         self.particles, self.threshold, self.resample, self.keep = particles, threshold, resampler(resampling), keep
 
+    def cost(self, steps: int, count: int) -> int:
+        return self.particles * steps * count
+
     def within(self, calls: int, steps: int, count: int) -> Self:
-        check_budget(type(self).__name__, calls, steps, "one particle")
-        other = copy(self)
-        other.particles = calls // steps
-        return other
+        """As many particles as fit, at least two: one alone is never weighed against another."""
+        check_budget(type(self).__name__, calls, 2 * steps, "two particles")
+        return spending(self.sizes(calls // steps), calls, steps, count)
+
+    def sizes(self, most: int) -> Iterator[Self]:
+        """This method with so many particles, and fewer, down to two."""
+        for particles in range(most, 1, -1):
+            other = copy(self)
+            other.particles = particles
+            yield other
 
     def prepare(self, task: Task, count: int) -> None:
         """Called once before the particles start."""
@@ -104,8 +126,8 @@ class ParticleSampler(Sampler):
         """Where each particle comes from (B,), None if nowhere is resampled, and the log-weights afterwards."""
         weights = log_weights.view(-1, self.particles)
         uniforms = groups.rand(self.particles)
-        limit = torch.tensor(self.threshold * self.particles, dtype=torch.float64).log()
-        due = log_ess(weights) < limit
+        limit = math.log(1 + self.threshold * (self.particles - 1))
+        due = log_ess(weights) < limit - 1e-12
         if not due.any():
             return None, log_weights
         stay = torch.arange(self.particles, device=weights.device).expand_as(weights)

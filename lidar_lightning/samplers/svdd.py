@@ -1,14 +1,14 @@
 """SVDD: at each step the best of several next samples, by their value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import copy
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from lidar_lightning.functional import check_finite
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_budget, check_keep, check_random, spending
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.seeding import Generators
 
@@ -27,7 +27,8 @@ class SVDD(Sampler):
 
     Args:
         children: M, at least 1.
-        select: "draw" is the paper's algorithm; "best", the child of the highest value, is what the authors run.
+        keep: which child a step and the end keep: "draw" is the paper's algorithm; "best", the one of the highest
+            value, is what the authors run.
         value: MC: a learned value, such as `ValueModule.from_checkpoint`. The calls that its training took are not
             counted here.
 
@@ -39,20 +40,31 @@ class SVDD(Sampler):
     def __init__(
         self,
         children: int = 20,
-        select: Literal["draw", "best"] = "draw",
+        keep: Keep = "draw",
         value: Value | nn.Module | None = None,
     ):
-        if children < 1 or select not in ("draw", "best"):
-            raise ValueError(f"SVDD takes at least 1 child and select 'draw' or 'best', got {children} and {select!r}")
-        self.children, self.select, self.value = children, select, value
+        check_keep(keep)
+        if children < 1:
+            raise ValueError(f"SVDD takes at least 1 child, got {children}")
+        self.children, self.keep, self.value = children, keep, value
+
+    def cost(self, steps: int, count: int) -> int:
+        return count * (steps if self.value else 1 + self.children * (steps - 1))
 
     def within(self, calls: int, steps: int, count: int) -> Self:
-        """M = (calls - 1) // (steps - 1); with a learned value, or one step, any M costs one call a step."""
-        check_budget("SVDD", calls, steps, "one child")
-        other = copy(self)
-        if self.value is None and steps > 1:
-            other.children = (calls - 1) // (steps - 1)
-        return other
+        """As many children as fit, at least two; with a learned value, which costs a call a step, more steps."""
+        if self.value:
+            check_budget("SVDD", calls, steps, "one pass of the solver")
+            return spending([copy(self)], calls, steps, count)
+        check_budget("SVDD", calls, 1 + 2 * (steps - 1), "two children a step")
+        return spending(self.sizes((calls - 1) // max(steps - 1, 1)), calls, steps, count)
+
+    def sizes(self, most: int) -> Iterator[Self]:
+        """This method with so many children, and fewer, down to two."""
+        for children in range(most, 1, -1):
+            other = copy(self)
+            other.children = children
+            yield other
 
     def draw(self, task: Task, count: int) -> Tensor:
         children, parents = task.generators(count * self.children), task.generators(count, "parents")
@@ -78,5 +90,5 @@ class SVDD(Sampler):
         """Rows (count,) of the chosen children, from the values (count * M,) of all."""
         check_finite(values, "values of children")
         values = values.view(-1, self.children)
-        picks = values.argmax(1) if self.select == "best" else pick(values, parents.rand(1))
+        picks = values.argmax(1) if self.keep == "best" else pick(values, parents.rand(1))
         return torch.arange(len(values), device=values.device) * self.children + picks

@@ -21,35 +21,55 @@ class UniversalGuidance(GradientSampler):
     Args:
         scale: see `GradientSampler`.
         recurrence: takes of each guided step, at least 1; published 2 to 10.
+        calls: network calls per sample, in place of the recurrence: as many takes as they pay for, spread evenly over
+            the guided steps.
         settings: of `GradientSampler`.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range; when it draws, if the calls are too few, or no step is guided that
+            could spend them.
     """
 
-    def __init__(self, scale: float = 1.0, recurrence: int = 1, **settings: Any):
+    def __init__(self, scale: float = 1.0, recurrence: int = 1, *, calls: int | None = None, **settings: Any):
         super().__init__(scale, **settings)
         if recurrence < 1:
             raise ValueError(f"recurrence must be at least 1, got {recurrence}")
-        self.recurrence = recurrence
+        self.recurrence, self.calls = recurrence, calls
 
     def within(self, calls: int, steps: int, count: int) -> Self:
+        """This method with these calls, which are divided up when the steps are known that it guides."""
         check_budget("universal guidance", calls, steps, "one pass of the solver")
         other = copy(self)
-        other.recurrence = calls // steps
+        other.calls = calls
         return other
+
+    def takes(self, task: Task) -> list[int]:
+        """How often each step is taken; 0 is once, without guidance."""
+        times = [t for t, _ in task.steps]
+        guided = [self.guides(t) and alpha > 0 for t, (alpha, _) in zip(times, coefficients(task, *times), strict=True)]
+        if self.calls is None:
+            return [self.recurrence * one for one in guided]
+        check_budget("universal guidance", self.calls, len(times), "one pass of the solver")
+        number, extra = sum(guided), self.calls - len(times)
+        if extra and not number:
+            raise ValueError(
+                f"universal guidance cannot spend {self.calls} network calls per sample: it guides "
+                f"none of {len(times)} steps with start={self.start} and stop={self.stop}, change these"
+            )
+        shares = iter([1 + (i + 1) * extra // number - i * extra // number for i in range(number)])
+        return [next(shares) if one else 0 for one in guided]
 
     def draw(self, task: Task, count: int) -> Tensor:
         generators = task.generators(count)
         x = task.start(generators)
-        for t, s in task.steps:
+        for (t, s), takes in zip(task.steps, self.takes(task), strict=True):
             (alpha_t, sigma_t), (alpha_s, sigma_s) = coefficients(task, t, s)
-            if not self.guides(t) or alpha_t == 0:
+            if not takes:
                 x = task.solver.step(task.predict(x, t), x, t, s, generators)
                 continue
             kept = alpha_t / alpha_s
             noise = math.sqrt(max(sigma_t**2 - (kept * sigma_s) ** 2, 0.0))
-            for take in range(self.recurrence):
+            for take in range(takes):
                 if take:
                     x = kept * x + noise * generators.randn(*x.shape[1:]).to(x)
                 slope = reward_slope(task, x, t)
