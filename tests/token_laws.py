@@ -30,8 +30,8 @@ def alpha(t):
 class Chain:
     """The solver's steps: tokens (64, L, V), matrices (64, 64) and values of all states at each time."""
 
-    def __init__(self, steps):
-        times = np.linspace(1, 0, steps + 1).clip(1e-5)
+    def __init__(self, steps, power=1.0):
+        times = (np.linspace(1, 0, steps + 1) ** power).clip(1e-5)
         self.steps, self.tokens, self.values = steps, [], []
         for t, s in zip(times, times[1:], strict=False):
             x0_hat = reference.leave_one_out(STATES, alpha(t), STATES, DATA, VOCAB)

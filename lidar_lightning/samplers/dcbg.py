@@ -1,12 +1,13 @@
 """D-CBG: classifier guidance of tokens, by the reward of every sequence that is one token away."""
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Self, cast
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
+from lidar_lightning.samplers.base import SPENT, Sampler, Task, check_budget, check_random, with_steps
 from lidar_lightning.solvers import Categorical
 
 
@@ -20,10 +21,11 @@ class DCBG(Sampler):
 
     Args:
         gamma: strength, at least 0.
-        calls: network calls per sample: as many steps are guided, at even distances, as they pay for; None guides all.
+        calls: network calls per sample: they pay for as many guided steps as fit, and for some positions of one more;
+            if for all, then for more steps. None guides all steps.
 
     Raises:
-        ValueError: if gamma is negative; when it draws, if the data are not tokens, or the calls pay for no step.
+        ValueError: if gamma is negative; when it draws, if the data are not tokens, or the calls pay for no position.
     """
 
     def __init__(self, gamma: float = 1.0, calls: int | None = None):
@@ -32,44 +34,63 @@ class DCBG(Sampler):
         self.gamma, self.calls = gamma, calls
 
     def within(self, calls: int, steps: int, count: int) -> Self:
-        """This method with these calls, which are compared with its cost when it knows L and V."""
-        check_budget("D-CBG", calls, steps + 1, "the steps, and the neighbours of one sequence")
+        """This method with these calls, which are divided up when it knows L and V."""
+        check_budget("D-CBG", calls, steps + 1, "the steps, and the neighbours of one position")
         other = copy(self)
         other.calls = calls
         return other
 
-    def draw(self, task: Task, count: int) -> Tensor:
-        generators, steps = task.generators(count), len(task.steps)
-        x = task.start(generators)
+    def adapted(self, task: Task) -> Task:
+        """More steps where the calls pay for more than guiding all, or would be left over."""
+        x = task.start(task.generators(1))
         if x.is_floating_point():
             raise ValueError(
                 f"D-CBG edits tokens, and samples of {task.backbone.name!r} are continuous: use SMC, SVDD or LiDAR"
             )
         check_random("D-CBG", task, x)
-        for i, (t, s) in enumerate(task.steps):
+        if self.calls is None:
+            return task
+        neighbours = task.backbone.vocab_size - 1
+        check_budget("D-CBG", self.calls, len(task.steps) + neighbours, "the steps, and the neighbours of one position")
+        steps = max(len(task.steps), -(-self.calls // (1 + x.shape[1] * neighbours)))
+        left = (self.calls - steps) % neighbours
+        return with_steps(task, steps + left if left > (1 - SPENT) * self.calls else steps)
+
+    def draw(self, task: Task, count: int) -> Tensor:
+        generators = task.generators(count)
+        x = task.start(generators)
+        places = self.places(len(task.steps), x.shape[1], task.backbone.vocab_size)
+        for (t, s), guided in zip(task.steps, places, strict=True):
             x0_hat = task.predict(x, t)
-            guided = self.guided_steps(steps, x.shape[1] * (x0_hat.shape[-1] - 1))
             law = cast(Categorical, task.solver.transition(x0_hat, x, t, s))
-            # A step is guided when the number of guided steps that are due rises.
-            if (i + 1) * guided // steps > i * guided // steps:
-                change = self.values(task, x, x0_hat, t)
+            if guided:
+                change = self.values(task, x, x0_hat, t, guided)
                 law = Categorical((law.probabilities.log() + self.gamma * change).softmax(-1))
             x = law.sample(generators)
         return x
 
-    def guided_steps(self, steps: int, neighbours: int) -> int:
-        """How many steps the calls pay for."""
-        if self.calls is None:
-            return steps
-        check_budget("D-CBG", self.calls, steps + neighbours, f"{steps} steps and {neighbours} neighbours of one")
-        return min(steps, (self.calls - steps) // neighbours)
+    def places(self, steps: int, length: int, vocab_size: int) -> list[list[int]]:
+        """The guided positions of each step.
 
-    def values(self, task: Task, x_t: Tensor, x0_hat: Tensor, t: float) -> Tensor:
-        """f(x_t with token l set to v): (B, L, V) float64, one position at a time."""
+        Guided steps lie in the middle of equal stretches of the run: at its very end tokens are settled, and guidance
+        does nothing there. The calls that are left guide positions at even distances in one more step.
+        """
+        if self.calls is None:
+            return [list(range(length))] * steps
+        paid = (self.calls - steps) // (vocab_size - 1)
+        numbers = [length] * (paid // length) + [paid % length] * (paid % length > 0)
+        numbers = numbers[:steps]
+        found: list[list[int]] = [[] for _ in range(steps)]
+        for i, number in enumerate(numbers):
+            found[(2 * i + 1) * steps // (2 * len(numbers))] = [j * length // number for j in range(number)]
+        return found
+
+    def values(self, task: Task, x_t: Tensor, x0_hat: Tensor, t: float, places: Sequence[int]) -> Tensor:
+        """f(x_t with token l set to v): (B, L, V) float64, one position at a time; f(x_t) at those not in `places`."""
         own = task.value(task.solver.estimate(x0_hat, x_t, t))
         values = own[:, None, None].repeat(1, *x0_hat.shape[1:])
         tokens = torch.arange(x0_hat.shape[-1], device=x_t.device)
-        for place in range(x_t.shape[1]):
+        for place in places:
             others = x_t[:, place, None] != tokens
             rows, token = others.nonzero(as_tuple=True)
             edited = x_t[rows]
