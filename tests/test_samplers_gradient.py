@@ -1,5 +1,7 @@
 """Methods that differentiate the reward, against exact answers, closed forms and their own definitions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -105,6 +107,18 @@ class TestOneStep:
         expected = self.stepped(x0_hat, x, alpha, sigma) + 0.3 * gradient / size[:, None]
         np.testing.assert_allclose(DPS(0.3, norm)(self.task(), 6), expected, rtol=1e-6, atol=1e-7)
 
+    def test_dps_takes_the_published_multiple_of_the_residual_wherever_the_reward_is_zero(self):
+        """r + 7, whose best is 7, is the same problem: x_s' = x_s - zeta' grad |y - A x0|^2 / |y - A x0|."""
+        x, alpha, sigma, x0_hat, value, gradient = self.reference()
+        expected = self.stepped(x0_hat, x, alpha, sigma) + 0.3 * gradient / np.sqrt(-value)[:, None]
+        raised = CallableReward(
+            lambda samples, prompts: QUADRATIC(samples, prompts) + 7, name="raised", differentiable=True
+        )
+        given = replace(self.task(), reward=raised)
+        np.testing.assert_allclose(DPS(best=7.0)(given, 6), expected, rtol=1e-5, atol=1e-6)
+        with pytest.raises(ValueError, match="short of best=0, and 'raised' is better by .*: give the best value"):
+            DPS()(given, 6)
+
     def test_das_proposes_the_shifted_step(self):
         x, alpha, sigma, x0_hat, value, gradient = (torch.as_tensor(part) for part in self.reference())
         given, sampler = self.task(), DAS(gamma=0.3)
@@ -173,7 +187,7 @@ def test_recurrence_without_guidance_keeps_the_model():
 
 def test_dps_raises_the_reward_and_damping_softens_it():
     plain, strong, soft = (
-        outcome(sampler, 300)[0] for sampler in (DPS(0.0), DPS(0.1), DPS(0.1, damped=True, spread=2.2))
+        outcome(sampler, 300)[0] for sampler in (DPS(0.0), DPS(0.3), DPS(0.3, damped=True, spread=2.2))
     )
     assert plain < soft < strong
 
@@ -257,7 +271,7 @@ def brightness(given, x):
 
 
 @pytest.mark.parametrize(
-    "sampler", [UniversalGuidance(1e3), DPS(1.0), DAS(2), DATE(5.0, every=1)], ids=lambda s: type(s).__name__
+    "sampler", [UniversalGuidance(1e3), DPS(best=1.0), DAS(2), DATE(5.0, every=1)], ids=lambda s: type(s).__name__
 )
 def test_pictures_become_brighter_and_weights_have_no_gradient(sampler):
     given, plain = pictures(temperature=100.0), pictures()
@@ -349,12 +363,15 @@ class TestDATE:
         x = given.start(given.generators(1))
         assert set(DATE().updated(given, x, 1.0, given.condition, given.condition)) == {"embeds", "text_embeds"}
 
-    @pytest.mark.parametrize(("calls", "every"), [(5, 4), (6, 2), (7, 2), (8, 1), (100, 1)])
-    def test_within(self, calls, every):
+    @pytest.mark.parametrize(
+        ("calls", "every", "inner", "steps"), [(5, 4, 1, 4), (6, 2, 1, 4), (7, 3, 1, 5), (8, 1, 1, 4), (40, 1, 9, 4)]
+    )
+    def test_within(self, calls, every, inner, steps):
         sampler = DATE().within(calls, 4, 1)
         given = pictures()
         sampler(given, 1)
-        assert sampler.every == every and given.meter.network <= calls
+        assert (sampler.every, sampler.inner, sampler.steps) == (every, inner, steps)
+        assert given.meter.network == calls
 
     def test_models_without_a_prompt_are_refused(self):
         with pytest.raises(ValueError, match="takes none"):
@@ -393,7 +410,7 @@ def test_bad_settings_are_refused(make, settings):
 
 @pytest.mark.parametrize(
     ("sampler", "calls", "name", "value"),
-    [(UniversalGuidance(), 35, "recurrence", 3), (DPS(), 35, "scale", 0.3), (DAS(), 35, "particles", 3)],
+    [(UniversalGuidance(), 35, "calls", 35), (DPS(), 35, "steps", 35), (DAS(), 36, "particles", 3)],
 )
 def test_within_a_budget(sampler, calls, name, value):
     given = task(FIVE, QUADRATIC, LAMBDA, steps=10)

@@ -1,40 +1,49 @@
 """Diffusion posterior sampling: after each step, the sample is moved along the gradient of the reward."""
 
+import math
 from copy import copy
 from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task, check_budget
+from lidar_lightning.rewards.base import utility
+from lidar_lightning.samplers.base import Task, check_budget, spending
 from lidar_lightning.samplers.gradient import GradientSampler, reward_slope
 
 
 class DPS(GradientSampler):
     """x_s' = x_s + scale g / n with x_s from the plain step, g = grad_{x_t} lambda r(x0_hat(x_t)), and a norm n.
 
-    Published for the reward r = -|y - A(x0)|^2, n is |y - A(x0_hat)|: "loss", the root of |lambda r|. Other rewards
-    have no residual: "gradient" takes n = |g|, so that every step goes `scale` far whatever the temperature. Source:
-    Chung et al., arXiv 2209.14687, algorithm 1.
+    Published for the reward r = -|y - A(x0)|^2, n is the residual |y - A(x0_hat)|, so that the steps become shorter as
+    the residual does. Of another reward the residual is how far it falls short of the best there is: "loss" takes
+    n = sqrt(lambda (best - r)). Where no best is known, "gradient" takes n = |g|: each step then goes `scale` far, in
+    units of the data, whatever the reward has reached. Source: Chung et al., arXiv 2209.14687, algorithm 1.
 
     Args:
         scale: zeta', at least 0; published 0.3 to 1.
-        norm: "gradient" or "loss".
+        norm: "loss" or "gradient".
+        best: the best value that the reward can have; 0 for minus a squared error.
         settings: of `GradientSampler`.
 
     Raises:
-        ValueError: if a setting is out of range or unknown.
+        ValueError: if a setting is out of range or unknown; when it draws, if the reward is better than the best.
     """
 
-    def __init__(self, scale: float = 0.3, norm: Literal["gradient", "loss"] = "gradient", **settings: Any):
+    keep = "best"
+
+    def __init__(
+        self, scale: float = 0.3, norm: Literal["gradient", "loss"] = "loss", best: float = 0.0, **settings: Any
+    ):
         super().__init__(scale, **settings)
-        if norm not in ("gradient", "loss"):
-            raise ValueError(f"norm is 'gradient' or 'loss', got {norm!r}")
-        self.norm = norm
+        if norm not in ("gradient", "loss") or not math.isfinite(best):
+            raise ValueError(f"norm is 'loss' or 'gradient' and best is finite, got {norm!r} and {best}")
+        self.norm, self.best = norm, best
 
     def within(self, calls: int, steps: int, count: int) -> Self:
-        """It has no free number: what is left of the budget stays unspent."""
+        """As many solver steps as the budget pays for: it has no other free number."""
         check_budget("DPS", calls, steps, "one pass of the solver")
-        return copy(self)
+        return spending([copy(self)], calls, steps, count)
 
     def draw(self, task: Task, count: int) -> Tensor:
         generators = task.generators(count)
@@ -45,7 +54,23 @@ class DPS(GradientSampler):
                 continue
             slope = reward_slope(task, x, t)
             gradient = slope.gradient.flatten(1)
-            norm = gradient.norm(dim=1) if self.norm == "gradient" else slope.value.abs().sqrt().to(gradient)
+            norm = gradient.norm(dim=1) if self.norm == "gradient" else self.residual(task, slope.value).to(gradient)
             move = self.strength(task, t) * gradient / norm.clamp_min(1e-12)[:, None]
             x = task.solver.step(slope.x0_hat, x, t, s, generators) + move.view_as(x)
         return x
+
+    def residual(self, task: Task, values: Tensor) -> Tensor:
+        """sqrt(lambda (best - r)), from lambda r (B,).
+
+        Raises:
+            ValueError: if a reward is better than the best.
+        """
+        best = task.temperature * utility(task.reward, torch.tensor(self.best, dtype=values.dtype))
+        short = best - values
+        if (short < -1e-6 * (1 + best.abs())).any():
+            excess = -short.min().item() / task.temperature
+            raise ValueError(
+                f"DPS measures how far the reward falls short of best={self.best:g}, and {task.reward.name!r} is "
+                f"better by {excess:.3g}: give the best value that it can have, or norm='gradient'"
+            )
+        return short.clamp_min(0).sqrt()
