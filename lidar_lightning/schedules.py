@@ -42,6 +42,23 @@ class FlowMatching:
         return 1 - t, t
 
 
+class VPSDE:
+    """alpha = exp(-(beta_0 t + (beta_1 - beta_0) t^2 / 2) / 2), sigma^2 = 1 - alpha^2: diffusion at a rate linear in t.
+
+    Source: Song et al., "Score-Based Generative Modeling through Stochastic Differential Equations", arXiv 2011.13456.
+
+    Args:
+        first, last: beta_0 and beta_1.
+    """
+
+    def __init__(self, first: float = 0.1, last: float = 20.0):
+        self.first, self.last = first, last
+
+    def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        total = self.first * t + (self.last - self.first) * t.square() / 2
+        return (-total / 2).exp(), (-torch.expm1(-total)).sqrt()
+
+
 class VariancePreserving:
     """alpha = sqrt(a), sigma = sqrt(1 - a) of a diffusers table a = alphas_cumprod of N timesteps.
 

@@ -4,11 +4,12 @@ import diffusers
 import pytest
 import torch
 
+from lidar_lightning.samplers import RBF, Task
 from lidar_lightning.samplers.loop import sample
-from lidar_lightning.schedules import FlowMatching, LogLinear, VariancePreserving
+from lidar_lightning.schedules import VPSDE, FlowMatching, LogLinear, VariancePreserving
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import FlowSDE, GaussianAncestral, times_of_schedule
-from tests.exact import DIFFUSION, FIVE, FIVE_FLOW, ExactMixture, total_variation
+from tests.exact import DIFFUSION, FIVE, FIVE_FLOW, ExactMixture, Linear, task, total_variation
 
 FLOW = FlowMatching()
 NORMAL = ExactMixture([[1.5]], 0.5, [1.0], FLOW)
@@ -122,6 +123,36 @@ def test_gaussian_steps_are_those_of_ddim(eta):
         ]
         torch.testing.assert_close(law.mean, means[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(torch.full_like(x, law.std), means[1] - means[0], rtol=1e-3, atol=1e-4)
+
+
+def test_rbf_converts_the_path_of_a_flow():
+    """Its steps have the ratios alpha / sigma of the variance preserving diffusion at equal times."""
+    given = task(FIVE_FLOW, Linear([1.0, 0.0]), steps=12)
+    times, seen, predict = RBF(40, 4).adapted(given).solver.times, set(), FIVE_FLOW.predict
+    r = torch.linspace(1, 0, 13, dtype=torch.float64)[1:-1]
+    total = 0.1 * r + (20 - 0.1) * r**2 / 2
+    ratio = (-total / 2).exp() / (1 - (-total).exp()).sqrt()
+    torch.testing.assert_close((1 - times[1:-1]) / times[1:-1], ratio)
+    FIVE_FLOW.predict = lambda x, t, condition: seen.add(t[0].item()) or predict(x, t, condition)
+    try:
+        RBF(40, 4)(given, 2)
+    finally:
+        del FIVE_FLOW.predict
+    assert sorted(seen, reverse=True) == pytest.approx(times[:-1].tolist())
+    # Not of a diffusion model, of another solver than the model's own, or where it is not wanted.
+    own = FlowSDE(FLOW, 12)
+    for same in (task(FIVE, Linear([1.0, 0.0]), steps=12), Task(FIVE_FLOW, own, Linear([1.0, 0.0]))):
+        assert RBF().adapted(same).solver is same.solver
+    assert RBF(convert=False).adapted(given).solver is given.solver
+
+
+def test_the_linear_diffusion_is_that_of_its_table():
+    """VariancePreserving of 1,000 betas from 0.1 / 1000 to 20 / 1000 is its discrete form."""
+    t = torch.tensor([0.1, 0.3, 0.6, 0.9], dtype=torch.float64)
+    (alpha, sigma), (table_alpha, table_sigma) = VPSDE()(t), DIFFUSION(t)
+    torch.testing.assert_close(alpha, table_alpha, rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(sigma, table_sigma, rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t))
 
 
 def test_names_tell_solvers_apart():

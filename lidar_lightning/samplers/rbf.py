@@ -1,12 +1,16 @@
 """Rollover budget forcing: children one at a time, until one of them is better than all before."""
 
+from copy import copy
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, check_random
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_budget, check_keep, check_random, has_own_solver
+from lidar_lightning.samplers.resampling import pick
+from lidar_lightning.schedules import VPSDE, FlowMatching
 from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers import GaussianAncestral, times_of_schedule
 
 
 class Kept(NamedTuple):
@@ -25,67 +29,99 @@ class RBF(Sampler):
     all that came before is kept, and what is left of the quota goes to the next step; when the quota is spent, the
     best child of this step is kept, and the next starts with the plain quota Q = (calls - starts) // steps. The last
     step with children spends all calls that are left and keeps the best of its children; the step after it, to clean
-    data, needs none. So each sample takes exactly `calls` network calls, but for a solver of one step. Source: Kim et
-    al., "Inference-Time Scaling for Flow Models via Stochastic Generation and Rollover Budget Forcing", arXiv
+    data, needs none. So each sample takes exactly `calls` network calls; with a solver of one step, its starts. Source:
+    Kim et al., "Inference-Time Scaling for Flow Models via Stochastic Generation and Rollover Budget Forcing", arXiv
     2503.19385, algorithm 1, with the end as the authors run it.
 
     Args:
         calls: network calls per sample, at least starts + steps.
         starts: noises, at least 1.
+        keep: "best", as published; "draw" keeps the start and the last child in proportion to exp of their values.
+        convert: of a flow model that is stepped by its own solver, convert the path to a variance preserving one, as
+            published: its steps lie at equal times of that path, so that children differ more.
 
     Raises:
         ValueError: if there is no start, or, when it draws, if calls are too few or the solver is deterministic.
     """
 
-    def __init__(self, calls: int = 250, starts: int = 25):
+    def __init__(self, calls: int = 250, starts: int = 25, keep: Keep = "best", convert: bool = True):
         if starts < 1:
             raise ValueError(f"RBF needs at least 1 start, got {starts}")
-        self.calls, self.starts = calls, starts
+        check_keep(keep)
+        self.calls, self.starts, self.keep, self.convert = calls, starts, keep, convert
 
     def within(self, calls: int, steps: int, count: int) -> Self:
-        check_budget("RBF", calls, self.starts + steps, f"{self.starts} starts and a child per step")
-        return type(self)(calls, self.starts)
+        """All calls beyond the starts are children; a solver of one step has none, and takes starts alone."""
+        children = steps if steps > 1 else 0
+        check_budget("RBF", calls, self.starts + children, f"{self.starts} starts and a child per step")
+        return type(self)(calls, self.starts if children else calls, self.keep, self.convert)
+
+    def adapted(self, task: Task) -> Task:
+        """A flow model's task with steps along the converted path."""
+        schedule = task.backbone.schedule
+        if not self.convert or not isinstance(schedule, FlowMatching) or not has_own_solver(task):
+            return task
+        steps = len(task.steps)
+        other = copy(task)
+        other.solver = GaussianAncestral(schedule, steps, times=times_of_schedule(schedule, VPSDE(), steps))
+        return other
 
     def draw(self, task: Task, count: int) -> Tensor:
         steps, generators = task.steps, task.generators(count)
         self.within(self.calls, len(steps), count)
-        kept = self.begin(task, count)
+        picks = task.generators(count, "keep") if self.keep == "draw" else None
+        kept = self.begin(task, count, picks)
         best, quota = kept.value, (self.calls - self.starts) // len(steps)
         left = torch.full((count,), self.calls - self.starts, device=best.device)
         rolled = torch.zeros_like(left)
         for i, (t, s) in enumerate(steps[:-1]):
             final = i == len(steps) - 2
             quotas, goal = (left, torch.full_like(best, torch.inf)) if final else (quota + rolled, best)
-            kept, drawn = self.advance(task, generators, kept, quotas, goal, t, s)
+            kept, drawn = self.advance(task, generators, kept, quotas, goal, t, s, picks if final else None)
             rolled = torch.where(kept.value > best, quotas - drawn, 0)
             left, best = left - drawn, torch.maximum(best, kept.value)
         return task.solver.step(kept.x0_hat, kept.x, *steps[-1], generators)
 
-    def begin(self, task: Task, count: int) -> Kept:
-        """The best start of each sample."""
+    def begin(self, task: Task, count: int, picks: Generators | None) -> Kept:
+        """The best start of each sample, or one picked by its value."""
         x, t = task.start(task.generators(count * self.starts, "starts")), task.steps[0][0]
         check_random("RBF", task, x)
         x0_hat = task.predict(x, t)
         values = task.value(task.solver.estimate(x0_hat, x, t)).view(count, -1)
-        rows = torch.arange(count, device=x.device) * self.starts + values.argmax(1)
-        return Kept(x[rows], x0_hat[rows], values.amax(1))
+        chosen = values.argmax(1) if picks is None else pick(values, picks.rand(1))
+        rows = torch.arange(count, device=x.device) * self.starts + chosen
+        return Kept(x[rows], x0_hat[rows], values.flatten()[rows])
 
     def advance(
-        self, task: Task, generators: Generators, parent: Kept, quotas: Tensor, goal: Tensor, t: float, s: float
+        self,
+        task: Task,
+        generators: Generators,
+        parent: Kept,
+        quotas: Tensor,
+        goal: Tensor,
+        t: float,
+        s: float,
+        picks: Generators | None,
     ) -> tuple[Kept, Tensor]:
         """The best child of each sample, among quotas (count,) of them or until one beats goal (count,); and how many
-        were drawn (count,)."""
+        were drawn (count,). With streams to pick by, a child in proportion to exp of its value: the largest of value
+        plus Gumbel noise is one."""
         x, x0_hat = parent.x.clone(), parent.x0_hat.clone()
         values, drawn = torch.full_like(goal, -torch.inf), torch.zeros_like(quotas)
+        keys = values.clone()
         rows = torch.arange(len(x), device=x.device)
         while len(rows):
             law = task.solver.transition(parent.x0_hat[rows], parent.x[rows], t, s)
             child = law.sample(generators.take(rows.tolist()))
             prediction = task.predict(child, s)
             value = task.value(task.solver.estimate(prediction, child, s))
-            better = value > values[rows]
+            key = value
+            if picks is not None:
+                key = value - picks.take(rows.tolist()).rand(1)[:, 0].clamp_min(1e-300).log().neg().log()
+            better = key > keys[rows]
             chosen = rows[better]
             x[chosen], x0_hat[chosen], values[chosen] = child[better], prediction[better], value[better]
+            keys[chosen] = key[better]
             drawn[rows] += 1
             rows = rows[(drawn[rows] < quotas[rows]) & (values[rows] <= goal[rows])]
         return Kept(x, x0_hat, values), drawn

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from lidar_lightning.schedules import Schedule, VariancePreserving
+from lidar_lightning.schedules import Schedule
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.transition import Normal
 
@@ -64,7 +64,7 @@ class GaussianAncestral:
         return self.transition(x0_hat, x_t, t, s).sample(generators)
 
 
-def times_of_schedule(schedule: Schedule, path: VariancePreserving, steps: int) -> Tensor:
+def times_of_schedule(schedule: Schedule, path: Schedule, steps: int) -> Tensor:
     """Times of `schedule` at which its ratio alpha / sigma is that of `path` at equally spaced times, by bisection.
 
     Steps of `GaussianAncestral` depend on the ratio alone, but for the scale of x. So a flow model that walks along
