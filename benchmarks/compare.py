@@ -1,33 +1,42 @@
 """A finished `lidar compare` as a table: `python benchmarks/compare.py outputs/shapes/compare shapes`.
 
-Writes compare-shapes.md beside this file: rows in order of the reward at each budget, with 95% confidence intervals.
+Writes compare-shapes.md beside this file: at each budget first the rows that seek the highest reward, then those that
+draw from the target, either in order of the reward, with 95% confidence intervals (see `lidar_lightning.intervals`).
 """
 
 import json
+import math
 from pathlib import Path
 
 import pandas as pd
 from jsonargparse import auto_cli
 
+from lidar_lightning.intervals import Interval, interval
 from lidar_lightning.tabulate import VANILLA
 
-HIDDEN = ["samples", "reward_ci95"]
+HIDDEN = ["samples", "reward_ci95", "keep"]
 
 
 def comparison_table(summary: dict) -> pd.DataFrame:
     """The rows of a comparison, every reward with the half-width of its confidence interval."""
     rows = pd.DataFrame(summary["methods"]).T
-    frame = pd.DataFrame({"method": rows.index}, index=rows.index)
+    frame = pd.DataFrame({"method": rows.index, "keep": rows["keep"]}, index=rows.index)
     for name, curves in summary["curves"].items():
         # The points of a method are in the order of its rows.
         points = {method: iter(curve) for method, curve in curves.items()}
         found = [next(points[row.split(" @ ")[0]]) for row in rows.index]
-        frame[name] = [f"{mean:.3f} ± {high - mean:.3f}" for _, mean, _, high in found]
+        frame[name] = [shown(*point[1:]).text() for point in found]
     for column in rows.columns.difference([*summary["curves"], summary["reward_name"], *HIDDEN], sort=False):
         frame[column] = [f"{value:.4g}" if value == value else "" for value in rows[column]]
     budget = pd.Series([int(name.split(" @ ")[1]) if "@" in name else 0 for name in rows.index], rows.index)
-    best_first = rows["reward"] * (-1 if summary["higher_is_better"] else 1)
-    return frame.loc[pd.DataFrame({"budget": budget, "reward": best_first}).sort_values(["budget", "reward"]).index]
+    best_first = rows["reward"].astype(float) * (-1 if summary["higher_is_better"] else 1)
+    order = pd.DataFrame({"budget": budget, "keep": rows["keep"], "reward": best_first})
+    return frame.loc[order.sort_values(["budget", "keep", "reward"]).index]
+
+
+def shown(mean: float, low: float | None, high: float | None) -> Interval:
+    """A point of a curve; ends that are not known are None there."""
+    return Interval(*(math.nan if value is None else value for value in (low, mean, high)))
 
 
 def over_vanilla(folder: Path, rewards: list[str]) -> pd.DataFrame:
@@ -36,9 +45,11 @@ def over_vanilla(folder: Path, rewards: list[str]) -> pd.DataFrame:
     gains = {home: mean - means[home.parent / VANILLA] for home, mean in means.items()}
     rows: dict[str, pd.Series] = {}
     for row in sorted({home.name for home in gains} - {VANILLA}):
-        found = pd.concat([gain for home, gain in gains.items() if home.name == row])
-        halves = 1.96 * found.std() / len(found) ** 0.5
-        rows[row] = found.mean().map("{:+.3f} ± ".format) + halves.map("{:.3f}".format)
+        found = {home.parent.name: gain for home, gain in gains.items() if home.name == row}
+        table = pd.concat(found, names=["seed"]).reset_index()
+        seeds, prompts = table["seed"].tolist(), table["prompt"].tolist()
+        spans = {reward: interval(table[reward].tolist(), prompts, seeds) for reward in rewards}
+        rows[row] = pd.Series({reward: span.text(sign=True) for reward, span in spans.items()})
     return pd.DataFrame(rows).T.add_suffix(" over vanilla")
 
 
@@ -49,7 +60,9 @@ def main(folder: Path, name: str) -> None:
     lines = [
         f"# Samplers at equal network calls: {name}\n",
         f"Reward {summary['reward_name']}, {', '.join(f'{key} {value}' for key, value in settings.items())}; "
-        f"{summary['methods'][VANILLA]['samples']:g} samples a row and seed. ± is half of a 95% confidence interval. "
+        f"{summary['methods'][VANILLA]['samples']:g} samples a row and seed. ± is half of a 95% confidence interval "
+        "over prompts, or of a single prompt over seeds. Rows that keep the best seek the highest reward, those that "
+        "keep draws sample the target. "
         "Seconds are comparable only if nothing else ran on the machine.\n",
     ]
     if settings["prompts"] > 1:
@@ -57,7 +70,7 @@ def main(folder: Path, name: str) -> None:
         rewards = [summary["reward_name"], *(other for other in summary["curves"] if other != "reward")]
         gains = over_vanilla(folder, rewards).reindex(frame.index).fillna("")
         for place, column in enumerate(gains, 1):
-            frame.insert(2 * place, column, gains[column])
+            frame.insert(2 * place + 1, column, gains[column])
     lines += [
         "| " + " | ".join(frame) + " |",
         "|---" * len(frame.columns) + "|",

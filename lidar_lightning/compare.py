@@ -30,7 +30,8 @@ class Comparison:
 
     All samplers share the model, its random solver with the same steps, and the target p(x0) exp(lambda r(x0)). A
     budget is network calls per sample; what a method spends on gradients, rewards and decoding is counted beside it.
-    The plain model is a row of its own.
+    The plain model is a row of its own. Rows are labelled with what they `keep`: "draw", for methods that draw from the
+    target, or "best", for those that seek the highest reward. Intervals need two prompts or seeds (see `intervals`).
 
     Args:
         backbone: the model.
@@ -186,10 +187,11 @@ class Comparison:
             self.runs[cell].write_tables(parts)
             if self.backbone.modality == "image" and cell.seed == self.cells[0].seed:
                 self.runs[cell].write_pictures(parts)
+        keeps = {Cell(*key, 0).row: sampler.keep for key, sampler in self.samplers.items()} | {VANILLA: "plain"}
         RunFolder(self.out, {}).write_summary(
             {
                 "title": f"{len(self.samplers)} rows at equal network calls",
-                **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data),
+                **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data, keeps),
                 "reward_name": self.reward.name,
                 "higher_is_better": self.reward.higher_is_better,
                 "modality": self.backbone.modality,

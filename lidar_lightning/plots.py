@@ -85,7 +85,8 @@ def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
     points = [point for line in curves.values() for point in line]
     calls_spent = [math.log(point[0]) for point in points]
     first, last = min(calls_spent), max(calls_spent)
-    low, high = min(point[2] for point in points), max(point[3] for point in points)
+    values = [value for point in points for value in point[1:] if value is not None]
+    low, high = min(values), max(values)
     last, high = max(last, first + 1e-9), high if high > low else low + 1
     width, height, left, top = 440, 220, 56, 18 * -(-len(curves) // 3) + 12
 
@@ -112,8 +113,10 @@ def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
         path = "L".join("{:.1f} {:.1f}".format(*place(point[0], point[1])) for point in ordered)
         body += f'<path class="line" style="stroke:{colour}" d="M{path}"/>'
         for spent, middle, lower, upper in ordered:
-            (x, y), y1, y2 = place(spent, middle), place(spent, lower)[1], place(spent, upper)[1]
-            body += f'<path class="line" style="stroke:{colour}" d="M{x:.1f} {y1:.1f}V{y2:.1f}"/>'
+            x, y = place(spent, middle)
+            if lower is not None:
+                y1, y2 = place(spent, lower)[1], place(spent, upper)[1]
+                body += f'<path class="line" style="stroke:{colour}" d="M{x:.1f} {y1:.1f}V{y2:.1f}"/>'
             body += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" style="fill:{colour}"/>'
         across, down = left + number % 3 * 128, 12 + number // 3 * 18
         body += f'<circle cx="{across}" cy="{down - 4}" r="4" style="fill:{colour}"/>'

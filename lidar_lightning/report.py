@@ -13,7 +13,8 @@ from lidar_lightning.plots import budget_chart, ess_chart, histograms
 from lidar_lightning.run_data import Run, read_run, read_summary, reward_columns
 
 SHOWN = 12
-KEY_COLUMNS = ("reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "nfe", "seconds")
+KEY_COLUMNS = ("reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity")
+KEY_COLUMNS += ("calls", "nfe", "seconds")
 LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "loss"}
 NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
 
@@ -50,7 +51,7 @@ def table_section(run: Run) -> str:
     """The methods' numbers, the best of each column in bold; what is no reward or of KEY_COLUMNS is folded away."""
     columns = list(dict.fromkeys(key for method in run.methods for key in method.numbers))
     held_out = [name for name in reward_columns(run.methods) if name != run.reward]
-    main = [c for c in ("reward", *held_out, *KEY_COLUMNS[1:]) if c in columns]
+    main = [c for c in ("keep", "reward", *held_out, *KEY_COLUMNS[1:]) if c in columns]
     rest = [c for c in columns if c not in main]
     if len(columns) <= 9:
         main, rest = main + rest, []
@@ -77,7 +78,10 @@ def curves_section(run: Run) -> str:
         f"<figure><figcaption>{escape(name)}</figcaption>{budget_chart(name, curves)}</figure>"
         for name, curves in run.curves.items()
     )
-    note = '<p class="note">Against network calls per sample, logarithmic; bars are 95% confidence intervals.</p>'
+    note = (
+        '<p class="note">Against network calls per sample, logarithmic; bars are 95% confidence intervals over '
+        "prompts, or of a single prompt over seeds.</p>"
+    )
     return section("Equal compute", f'{note}<div class="charts">{charts}</div>') if charts else ""
 
 

@@ -62,11 +62,13 @@ def summarise(
     banks: Sequence[LookaheadBank],
     modality: str = "molecule",
     training_data: str | None = None,
+    evaluations: tuple[int, int] = (1, 1),
 ) -> dict[str, float]:
     """Metrics, cost and time of a run.
 
-    `nfe` is network calls per sample with the sample's share of the lookahead; `seconds` is the time of sampling,
-    decoding and scoring, summed over processes, and of drawing the banks.
+    `calls` is network calls per sample with the sample's share of the lookahead, and `nfe` the evaluations of the
+    network in them; `seconds` is the time of sampling, decoding and scoring, summed over processes, and of drawing the
+    banks.
 
     Args:
         parts: all batches.
@@ -74,13 +76,15 @@ def summarise(
         banks: one per prompt; none for an unguided run.
         modality: "molecule" or "image", for its metrics.
         training_data: SMILES file for novelty; None takes QM9.
+        evaluations: of the network in one call of the model, and in one of what draws the lookaheads.
     """
     count = sum(len(part.samples) for part in parts)
     lookahead_calls = sum(len(bank.samples) * bank.provenance.steps for bank in banks)
     bank_seconds = sum(bank.seconds for bank in banks)
     return {
         **sample_metrics(parts, reward, modality, training_data),
-        "nfe": parts[0].nfe + lookahead_calls / count,
+        "calls": parts[0].nfe + lookahead_calls / count,
+        "nfe": parts[0].nfe * evaluations[0] + lookahead_calls / count * evaluations[1],
         "seconds": sum(part.seconds for part in parts) + bank_seconds,
         "lookahead_seconds": bank_seconds,
     }

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from lidar_lightning.intervals import Interval, interval
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.summary import sample_metrics, with_reward
 from lidar_lightning.writers import Part
@@ -45,6 +45,7 @@ def tabulate(
     others: Sequence[Reward],
     modality: str,
     training_data: str | None = None,
+    keeps: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What `summary.json` says of the runs, averaged over seeds.
 
@@ -54,52 +55,52 @@ def tabulate(
         others: whose curves are drawn too.
         modality: "molecule" or "image", for its metrics.
         training_data: SMILES file for novelty; None takes QM9.
+        keeps: what each row aims at, "draw" or "best", to label it with.
 
     Returns:
-        "methods": row to its numbers, with the half-width "reward_ci95" of the reward's 95% confidence interval;
-        "curves": "reward", for the guiding one, or the name of another, to method to points (network calls, mean,
-        lower and upper end of its interval).
+        "methods": row to its numbers, with the half-width "reward_ci95" of the reward's 95% confidence interval (see
+        `intervals`); "curves": "reward", for the guiding one, or the name of another, to method to points (network
+        calls, mean, lower and upper end of its interval). What one cluster cannot tell of an interval is None.
     """
     rows: dict[str, list[Cell]] = {}
     for cell in runs:
         rows.setdefault(cell.row, []).append(cell)
     names = {"reward": reward.name, **{other.name: other.name for other in others if other.name != reward.name}}
-    methods: dict[str, dict[str, float]] = {}
-    curves: dict[str, dict[str, list[list[float]]]] = {}
+    methods: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, list[list[float | None]]]] = {}
     for row, cells in rows.items():
         parts = [part for cell in cells for part in runs[cell]]
         metrics = [sample_metrics(runs[cell], reward, modality, training_data) for cell in cells]
         costs = [part.spent for part in parts]
-        nfe = mean([cost["network"] for cost in costs])
+        calls = mean([cost["network"] for cost in costs])
+        prompts, seeds = zip(
+            *((prompt, cell.seed) for cell in cells for part in runs[cell] for prompt, _ in part.rows()), strict=True
+        )
         lines = {
-            shown: interval(independent([part.scores[name] for part in parts], len(runs[cells[0]])))
+            shown: interval(torch.cat([part.scores[name] for part in parts]), prompts, seeds)
             for shown, name in names.items()
         }
-        for shown, (low, middle, high) in lines.items():
-            curves.setdefault(shown, {}).setdefault(cells[0].method, []).append([nfe, middle, low, high])
+        for shown, found in lines.items():
+            curves.setdefault(shown, {}).setdefault(cells[0].method, []).append([calls, *known(found)])
+        half = lines["reward"].half
         methods[row] = {
+            **({"keep": keeps[row]} if keeps else {}),
             **{name: mean([numbers[name] for numbers in metrics]) for name in metrics[0]},
-            "nfe": nfe,
+            "calls": calls,
+            "nfe": mean([cost["nfe"] for cost in costs]),
             "backward": mean([cost["backward"] for cost in costs]),
             "reward_calls": mean([cost["rewards"] for cost in costs]),
             "seconds": mean([sum(part.seconds for part in runs[cell]) for cell in cells]),
             "peak_mib": max(cost["peak_mib"] for cost in costs),
             **({"pilot_calls": pilot} if (pilot := max(cost.get("pilot", 0) for cost in costs)) else {}),
-            "reward_ci95": lines["reward"][2] - lines["reward"][1],
+            "reward_ci95": None if math.isnan(half) else half,
         }
     return {"methods": methods, "curves": curves}
 
 
-def independent(scores: Sequence[Tensor], prompts: int) -> Tensor:
-    """Independent values of a reward: means over prompts, or, of a single prompt, single samples."""
-    return torch.cat(list(scores)) if prompts == 1 else torch.stack([value.mean() for value in scores])
-
-
-def interval(values: Tensor) -> tuple[float, float, float]:
-    """Lower end, mean and upper end of the normal 95% confidence interval of the mean of values (n,)."""
-    middle = values.mean().item()
-    half = 1.96 * values.std().item() / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return middle - half, middle, middle + half
+def known(found: Interval) -> list[float | None]:
+    """Mean, lower and upper end, for JSON: ends that are not known are None."""
+    return [found.mean, *(None if math.isnan(end) else end for end in (found.low, found.high))]
 
 
 def mean(values: Sequence[float]) -> float:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from benchmarks.compare import comparison_table, over_vanilla
 from lidar_lightning import UDLM, Lookahead, ValueModule
@@ -19,7 +21,6 @@ from lidar_lightning.compare import Comparison, compare
 from lidar_lightning.describe import describe
 from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, SyntheticAccessibility
 from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR, PlannedLiDAR
-from lidar_lightning.tabulate import interval
 from lidar_lightning.writers import RunFolder
 
 SAMPLERS = {"best-of-n": BestOfN(), "smc": SMC(every=2), "lidar": LiDAR(Lookahead(2, 4))}
@@ -45,10 +46,13 @@ def test_every_row_keeps_its_budget(model, tmp_path):
     report = compare(**settings(model, tmp_path))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary["methods"]) == ["vanilla"] + [f"{name} @ {b}" for b in (8, 16) for name in SAMPLERS]
-    assert summary["methods"]["vanilla"]["nfe"] == 4
+    assert summary["methods"]["vanilla"]["calls"] == 4
+    keeps = {row.split(" @")[0]: numbers["keep"] for row, numbers in summary["methods"].items()}
+    assert keeps == {"vanilla": "plain", "best-of-n": "best", "smc": "draw", "lidar": "draw"}
     for row, numbers in summary["methods"].items():
         if row != "vanilla":
-            assert 0.6 * int(row.split("@ ")[1]) <= numbers["nfe"] <= int(row.split("@ ")[1])
+            assert 0.95 * int(row.split("@ ")[1]) <= numbers["calls"] <= int(row.split("@ ")[1])
+        assert numbers["nfe"] == numbers["calls"]
         assert {"reward", "qed_mean"} & numbers.keys() and numbers["backward"] == 0 and numbers["peak_mib"] > 0
         table = pd.read_csv(tmp_path / row / "samples.csv")
         assert len(table) == 3 and {"ring_count", "qed"} <= set(table)
@@ -67,18 +71,31 @@ def test_every_row_keeps_its_budget(model, tmp_path):
 )
 def test_table_puts_the_best_of_each_budget_first(higher, order):
     rewards = {"vanilla": 1.5, "a @ 8": 1.0, "b @ 8": 2.0, "a @ 16": 3.0}
-    curves = {"vanilla": [[4, 1.5, 1, 2]], "a": [[8, 1.0, 0.5, 1.5], [16, 3.0, 2, 4]], "b": [[8, 2.0, 1, 3]]}
+    curves = {"vanilla": [[4, 1.5, None, None]], "a": [[8, 1.0, 0.5, 1.5], [16, 3.0, 2, 4]], "b": [[8, 2.0, 1, 3]]}
     summary = {"reward_name": "r", "higher_is_better": higher, "curves": {"reward": curves}}
-    shown = comparison_table({**summary, "methods": {row: {"reward": value} for row, value in rewards.items()}})
+    rows = {row: {"reward": value, "keep": "draw"} for row, value in rewards.items()}
+    shown = comparison_table({**summary, "methods": rows})
     assert list(shown.index) == ["vanilla", *order] and shown.loc["a @ 16", "reward"] == "3.000 ± 1.000"
+    assert shown.loc["vanilla", "reward"] == "1.500"
+    rows["a @ 8"]["keep"] = rows["b @ 8"]["keep"] = "best"
+    rows |= {"c @ 8": {"reward": 9.0, "keep": "draw"}}
+    curves["c"] = [[8, 9.0, 8.0, 10.0]]
+    shown = comparison_table({**summary, "methods": rows})
+    assert list(shown.index) == ["vanilla", *order[:2], "c @ 8", "a @ 16"]
+    assert list(shown["keep"]) == ["draw", "best", "best", "draw", "draw"]
 
 
 def test_gains_over_vanilla_are_of_the_same_prompt_and_seed(tmp_path):
-    for home, values in {"vanilla": (0, 10), "own @ 8": (1, 13), "s/vanilla": (5, 20), "s/own @ 8": (7, 22)}.items():
+    for home, values in {"vanilla": (0, 10), "own @ 8": (1, 13), "s/vanilla": (5, 20), "s/own @ 8": (7, 23)}.items():
         (tmp_path / home).mkdir(parents=True)
         pd.DataFrame({"prompt": ["a", "b"], "r": values}).to_csv(tmp_path / home / "samples.csv")
-    # Gains 1, 3, 2, 2, whose standard deviation is sqrt(2 / 3).
-    assert over_vanilla(tmp_path, ["r"]).to_dict() == {"r over vanilla": {"own @ 8": "+2.000 ± 0.800"}}
+    # Gains 1 and 2 of one prompt, 3 and 3 of the other: two means, 1.5 and 3, whose t has one degree of freedom.
+    half = stats.t.ppf(0.975, 1) * 0.75
+    assert over_vanilla(tmp_path, ["r"]).to_dict() == {"r over vanilla": {"own @ 8": f"+2.250 ± {half:.3f}"}}
+    shutil.rmtree(tmp_path / "s")
+    for home in ("vanilla", "own @ 8"):
+        pd.DataFrame({"prompt": ["a"], "r": [2]}).to_csv(tmp_path / home / "samples.csv")
+    assert over_vanilla(tmp_path, ["r"]).to_dict() == {"r over vanilla": {"own @ 8": "+0.000"}}
 
 
 def test_it_goes_on_where_it_stopped(model, tmp_path, monkeypatch):
@@ -144,16 +161,26 @@ def test_a_combination_compares_methods(model, tmp_path):
 
 
 def test_a_reward_that_is_better_when_lower_keeps_its_sign(model, tmp_path):
-    compare(**settings(model, tmp_path, reward=SyntheticAccessibility(), seeds=[0], budgets=[8]))
+    compare(**settings(model, tmp_path, reward=SyntheticAccessibility(), seeds=[0, 1], budgets=[8]))
     summary = json.loads((tmp_path / "summary.json").read_text())
     for row, numbers in summary["methods"].items():
-        scores = torch.tensor(pd.read_csv(tmp_path / row / "samples.csv")["sa"])
-        low, mean, high = interval(scores)
+        seeds = [pd.read_csv(tmp_path / seed / row / "samples.csv")["sa"].mean() for seed in ("", "seed-1")]
+        mean, half = sum(seeds) / 2, stats.t.ppf(0.975, 1) * abs(seeds[0] - seeds[1]) / 2
         ((_, *found),) = summary["curves"]["reward"][row.split(" @ ")[0]]
-        assert numbers["reward"] == pytest.approx(scores.mean().item(), rel=1e-5) and scores.mean() > 0
-        assert found == pytest.approx([mean, low, high], rel=1e-5)
-        assert numbers["reward_ci95"] == pytest.approx(high - mean, rel=1e-4, abs=1e-5)
+        assert numbers["reward"] == pytest.approx(mean, rel=1e-5) and mean > 0
+        assert found == pytest.approx([mean, mean - half, mean + half], rel=1e-4, abs=1e-5)
+        assert numbers["reward_ci95"] == pytest.approx(half, rel=1e-4, abs=1e-5)
     assert summary["higher_is_better"] is False
+
+
+def test_samples_that_share_a_bank_have_no_interval_of_their_own(model, tmp_path):
+    """One prompt and one seed are one bank, however many samples it guides."""
+    page = compare(**settings(model, tmp_path, seeds=[0], budgets=[8], samples=6))
+    text = (tmp_path / "summary.json").read_text()
+    summary = json.loads(text)
+    assert "NaN" not in text and all(numbers["reward_ci95"] is None for numbers in summary["methods"].values())
+    assert all(point[2:] == [None, None] for line in summary["curves"]["reward"].values() for point in line)
+    assert "Equal compute" in Path(page).read_text() and "±" not in comparison_table(summary)["reward"].sum()
 
 
 def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
@@ -162,7 +189,8 @@ def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
     assert kept[0] == kept[1] != kept[2] and kept[0]["class"] == "SVDD"
     assert describe(Lookahead(2, 4, model))["backbone"]["fingerprint"] == model.fingerprint()
     qed = {"name": "qed", "version": QED().version, "higher_is_better": True}
-    assert describe([QED(), interval, {"a": None}]) == [qed, "lidar_lightning.tabulate:interval", {"a": None}]
+    name = f"{settings.__module__}:settings"
+    assert describe([QED(), settings, {"a": None}]) == [qed, name, {"a": None}]
     assert json.dumps(kept)
     changes = {"samplers": {"svdd": SVDD(value=first)}, "budgets": [8], "seeds": [0]}
     Comparison(**settings(model, tmp_path, **changes)).work()
@@ -178,8 +206,8 @@ def test_pilots_are_reported_and_do_not_depend_on_what_is_drawn_first(model, tmp
         given = {"samplers": {"planned": planned}, "budgets": [8], "seeds": list(seeds), "metrics": []}
         compare(**settings(model, tmp_path / str(seeds), **given))
         rows[seeds] = json.loads((tmp_path / str(seeds) / "summary.json").read_text())["methods"]["planned @ 8"]
-    assert all(rows[0, 1][key] == rows[1, 0][key] for key in ("reward", "nfe", "pilot_calls"))
-    assert rows[0, 1]["nfe"] <= 8 and rows[0, 1]["pilot_calls"] > 4 * 4
+    assert all(rows[0, 1][key] == rows[1, 0][key] for key in ("reward", "calls", "pilot_calls"))
+    assert 7.6 <= rows[0, 1]["calls"] <= 8 and rows[0, 1]["pilot_calls"] > 4 * 4
 
 
 CONFIG = """
@@ -226,7 +254,7 @@ def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
     (tmp_path / "compare.yaml").write_text(text)
     assert main(["compare", "--config", "compare.yaml"]) == 0
     rows = json.loads((tmp_path / "out" / "summary.json").read_text())["methods"]
-    assert rows["svdd-mc @ 8"]["nfe"] == 4 and rows["svdd-mc @ 8"]["reward_calls"] == 20
+    assert rows["svdd-mc @ 8"]["calls"] == 8 and rows["svdd-mc @ 8"]["reward_calls"] == 20
     module = ValueModule.from_checkpoint("outputs/qm9/value/last.ckpt")
     settings = json.loads((tmp_path / "out" / "svdd-mc @ 8" / "run.json").read_text())
     assert settings["sampler"]["value"] == describe(module)
@@ -275,10 +303,3 @@ def test_bad_input_is_named(model, tmp_path, changes, message):
 def test_command_line_reports_bad_input(tmp_path, capsys):
     assert main(["compare", "--config", str(tmp_path / "missing.yaml")]) == 2
     assert "File does not exist" in capsys.readouterr().err
-
-
-def test_interval_is_the_normal_one():
-    values = torch.tensor([1.0, 2.0, 3.0, 6.0])
-    low, mean, high = interval(values)
-    assert mean == 3 and high - mean == pytest.approx(mean - low) == pytest.approx(1.96 * values.std().item() / 2)
-    assert interval(values[:1]) == (1, 1, 1)

@@ -182,7 +182,9 @@ class LiDARModule(L.LightningModule):
             for bank in banks:
                 best = self.reward.from_scores(bank.rewards).topk(min(SHOWN_LOOKAHEADS, len(bank.samples))).indices
                 self.run.write_lookaheads(bank.provenance.prompt, self.backbone.decode(bank.samples[best]))
-        result = summarise(parts, self.reward, banks, self.backbone.modality, self.training_data)
+        own, source = self.backbone, self.lookahead.source(self.backbone) if self.lookahead else self.backbone
+        evaluations = own.evaluations, source.evaluations
+        result = summarise(parts, self.reward, banks, own.modality, self.training_data, evaluations)
         self.run.write_summary(
             {
                 "methods": {self.method: result},
