@@ -3,13 +3,14 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from datamodules.prompts import PromptDataModule
@@ -33,6 +34,9 @@ class Comparison:
     The plain model is a row of its own. Rows are labelled with what they `keep`: "draw", for methods that draw from the
     target, or "best", for those that seek the highest reward. Intervals need two prompts or seeds (see `intervals`).
 
+    A combination of rewards is on the scale of some plain samples of each prompt and seed, for all methods alike; their
+    network calls are of no method.
+
     Args:
         backbone: the model.
         reward: what the samplers raise.
@@ -49,7 +53,8 @@ class Comparison:
         training_data: of molecules, SMILES file against which novelty is measured; None takes QM9.
 
     Raises:
-        ValueError: if there is nothing to compare, or a budget is too small for a method.
+        ValueError: if there is nothing to compare, a budget is too small for a method or cannot be spent by it, or the
+            reward ranks samples among each other.
     """
 
     def __init__(
@@ -81,6 +86,8 @@ class Comparison:
         if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
             raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
         scored_rewards(reward, metrics or [])
+        if reward.relative:
+            reward.frozen({part.name: torch.arange(2.0) for part in reward.parts})
         self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], Path(out)
         self.prompts = PromptDataModule(prompts).prompts
         check_prompts(self.rewards, self.prompts)
@@ -94,6 +101,7 @@ class Comparison:
         self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
         self.done: set[tuple[Cell, str]] = set()
+        self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
 
     @property
     def rewards(self) -> list[Reward]:
@@ -164,12 +172,22 @@ class Comparison:
                     except Timeout:
                         time.sleep(0.05)
 
+    def reference(self, prompt: str, seed: int) -> Mapping[str, Tensor] | None:
+        """Scores of plain samples, on whose scale all methods see a reward that is relative to what it scores."""
+        key = prompt, seed
+        if self.reward.relative and key not in self.references:
+            task = Task(self.backbone, self.solver, self.reward, prompt, seed=seed, batch_size=self.batch_size)
+            task.freeze()
+            self.references[key] = task.reference
+        return self.references.get(key)
+
     def draw(self, cell: Cell, prompt: str) -> Part:
         """The samples of one prompt by one method, with what they cost."""
         meter = Meter(cell.budget * self.samples)
         task = Task(
-            self.backbone, self.solver, self.reward, prompt, self.temperature, cell.seed, meter, self.batch_size
-        )
+            self.backbone, self.solver, self.reward, prompt, self.temperature, cell.seed, meter, self.batch_size,
+            self.reference(prompt, cell.seed),
+        )  # fmt: skip
         samples = self.samplers[cell.method, cell.budget](task, self.samples)
         with torch.no_grad():
             decoded = self.backbone.decode(samples)

@@ -13,8 +13,9 @@ from lidar_lightning.plots import budget_chart, ess_chart, histograms
 from lidar_lightning.run_data import Run, read_run, read_summary, reward_columns
 
 SHOWN = 12
-KEY_COLUMNS = ("reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity")
-KEY_COLUMNS += ("calls", "nfe", "seconds")
+KEY_COLUMNS = (
+    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "calls", "nfe", "seconds"
+)  # fmt: skip
 LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "loss"}
 NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
 

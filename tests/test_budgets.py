@@ -21,7 +21,7 @@ from lidar_lightning.samplers import (
     Task,
     UniversalGuidance,
 )
-from lidar_lightning.samplers.base import SPENT
+from lidar_lightning.samplers.budget import SPENT
 from lidar_lightning.solvers import GaussianAncestral
 from tests.exact import DIFFUSION, FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, task
 from tests.pictures import BRIGHTNESS, backbone

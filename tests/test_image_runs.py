@@ -51,7 +51,9 @@ def test_run_leaves_pictures_tables_and_report(tmp_path):
     assert len(list((tmp_path / "grids").glob("*.png"))) == 2 and len(list((tmp_path / "lookaheads").glob("*"))) == 8
     numbers = json.loads((tmp_path / "summary.json").read_text())["methods"]["lidar"]
     assert numbers["samples"] == 6 and numbers["reward"] == pytest.approx(table["brightness"].mean(), rel=1e-4)
-    assert numbers["nfe"] == 3 + 2 * 6 * 2 / 6 and numbers["diversity"] > 0
+    # Classifier-free guidance runs the network twice a call.
+    assert numbers["calls"] == 3 + 2 * 6 * 2 / 6 and numbers["nfe"] == 2 * numbers["calls"]
+    assert numbers["diversity"] > 0
     report = (tmp_path / "report.html").read_text()
     assert report.count("data:image/webp") == 6 + 8 and "two dogs" in report and "best lookaheads" in report
 

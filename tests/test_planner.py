@@ -97,14 +97,14 @@ def test_budgets_are_kept_and_the_pilot_is_counted(name, monkeypatch):
     model, rows = TASKS[name]().backbone, []
     predict = model.predict
     monkeypatch.setattr(model, "predict", lambda x, t, condition: rows.append(len(x)) or predict(x, t, condition))
-    for calls in (5, 12, 20):
+    for calls in (6, 12, 20):
         sampler, problem = small().within(calls, 10, 3), TASKS[name](steps=10, meter=Meter(calls * 3))
         plan = sampler.plan(problem, 3)
         assert sum(rows) == plan.pilot.network and problem.meter.network == 0
         rows.clear()
         assert len(sampler(problem, 3)) == 3
         spent = plan.allocation.n * plan.allocation.lookahead_steps + 3 * plan.allocation.target_steps
-        assert sum(rows) == problem.meter.network == spent <= calls * 3
+        assert sum(rows) == problem.meter.network == spent and 0.95 * calls * 3 <= spent <= calls * 3
         assert problem.meter.row(3)["pilot"] == plan.pilot.network > 0
         rows.clear()
 
@@ -148,6 +148,7 @@ def test_without_a_goal_the_longest_run_is_taken():
     ("make", "message"),
     [
         (lambda: small().within(4, 10, 8), "a plan needs at least 5 network calls .* got a budget of 4"),
+        (lambda: small().within(5, 10, 3), "no split spends 95% of 5 network calls per sample, at most 4 are spent"),
         (lambda: small()(TASKS["mixture"](), 0), "at least 1 sample and a choice"),
         (lambda: planned(targets=()).within(9, 10, 8), r"a choice of .* got 8, \[2, 8\] and \[\]"),
         (lambda: planned(lookaheads=()).within(9, 10, 8), r"a choice of .* got 8, \[\] and"),

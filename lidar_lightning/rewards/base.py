@@ -61,6 +61,19 @@ class Reward(ABC):
         """What the samples that it guides depend on."""
         return {"name": self.name, "version": self.identity, "higher_is_better": self.higher_is_better}
 
+    @property
+    def relative(self) -> bool:
+        """Whether the score of a sample depends on those that it is scored with: see `frozen`."""
+        return False
+
+    def frozen(self, scores: Mapping[str, Tensor]) -> "Reward":
+        """This reward on the scale of these scores of its parts, by name: no longer relative to what it scores.
+
+        Raises:
+            ValueError: if it has no such scale.
+        """
+        return self
+
     @abstractmethod
     def __call__(self, samples: Any, prompts: Sequence[str]) -> Tensor:
         """Scores (n,) float32 of n decoded samples, with one prompt per sample."""

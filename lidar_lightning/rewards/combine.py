@@ -2,12 +2,14 @@
 
 The functions work on utilities (k, n), k rewards that are all to be maximised over the n samples of one bank, and need
 no samples: a bank that stores the scores can be tilted by any combination without scoring anything again. All three
-are relative to these n samples, so they compare samples within one bank and mean nothing across banks.
+are relative to these n samples, so they compare samples within one bank and mean nothing across banks. A search scores
+samples a few at a time: it needs a combination whose mean and spread are frozen, which a Pareto rank does not have.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from copy import copy
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +17,13 @@ from torch import Tensor
 from lidar_lightning.rewards.base import Reward, check_reward, score, utility
 
 Utilities = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+
+
+class Scale(NamedTuple):
+    """Mean and population standard deviation of each utility over the samples of reference, (k, 1) float64 each."""
+
+    mean: Tensor
+    std: Tensor
 
 
 def z_normalise(utilities: Utilities) -> Tensor:
@@ -28,12 +37,15 @@ def z_normalise(utilities: Utilities) -> Tensor:
     return _normalised(_stack(utilities)).float()
 
 
-def weighted_sum(utilities: Utilities, weights: Sequence[float] | Tensor | None = None) -> Tensor:
+def weighted_sum(
+    utilities: Utilities, weights: Sequence[float] | Tensor | None = None, scale: Scale | None = None
+) -> Tensor:
     """Sum_k weights_k z_k(i) of the z-normalised utilities: (n,) float32.
 
     Args:
         utilities: k rewards of n samples, higher is better: (k, n), a list of (n,), or a dict of (n,).
         weights: (k,), in the order of the utilities; None is all ones.
+        scale: by which to normalise; None is that of the samples themselves.
 
     Raises:
         ValueError: if the number of weights is not k, or as `z_normalise`.
@@ -42,16 +54,16 @@ def weighted_sum(utilities: Utilities, weights: Sequence[float] | Tensor | None 
     weights = torch.as_tensor([1.0] * len(stacked) if weights is None else weights).to(stacked)
     if weights.shape != (len(stacked),):
         raise ValueError(f"got weights of shape {tuple(weights.shape)} for {len(stacked)} rewards: give one per reward")
-    return (weights @ _normalised(stacked)).float()
+    return (weights @ _normalised(stacked, scale)).float()
 
 
-def minimum(utilities: Utilities) -> Tensor:
+def minimum(utilities: Utilities, scale: Scale | None = None) -> Tensor:
     """min_k z_k(i), the z-normalised reward in which a sample does worst: (n,) float32.
 
     Raises:
         ValueError: as `z_normalise`.
     """
-    return _normalised(_stack(utilities)).amin(0).float()
+    return _normalised(_stack(utilities), scale).amin(0).float()
 
 
 def pareto_rank(utilities: Utilities) -> Tensor:
@@ -116,6 +128,7 @@ class Combined(Reward):
         if weights is not None and (len(weights) != len(rewards) or not all(map(math.isfinite, weights))):
             raise ValueError(f"give one finite weight per reward, got weights {weights} for {names}")
         self.parts, self.how, self.weights = list(rewards), how, weights
+        self.scale: Scale | None = None
         terms = names if weights is None else [f"{w:g}*{name}" for w, name in zip(weights, names, strict=True)]
         self.name = f"{how}({','.join(terms)})"
         self.version = "; ".join([f"1, weights={weights}", *(f"{part.name} {part.version}" for part in rewards)])
@@ -141,8 +154,29 @@ class Combined(Reward):
             raise ValueError(f"{self.name} needs scores of {missing}, stored are {sorted(scores)}: score them first")
         utilities = [utility(part, scores[part.name]) for part in self.parts]
         if self.how == "sum":
-            return weighted_sum(utilities, self.weights)
-        return minimum(utilities) if self.how == "min" else pareto_rank(utilities)
+            return weighted_sum(utilities, self.weights, self.scale)
+        return minimum(utilities, self.scale) if self.how == "min" else pareto_rank(utilities)
+
+    @property
+    def relative(self) -> bool:
+        """True until it is frozen."""
+        return self.scale is None
+
+    def frozen(self, scores: Mapping[str, Tensor]) -> Self:
+        """This combination with mean and spread of its parts from these scores (n,), by name, for good.
+
+        Raises:
+            ValueError: for a Pareto rank, or if a part has no scores.
+        """
+        if self.how == "pareto":
+            raise ValueError(
+                f"{self.name} ranks samples among each other, and a sampler scores some of them at a time: combine the "
+                "rewards by 'sum' or 'min', or use BestOfN or LiDAR, which rank all samples of a prompt at once"
+            )
+        self.from_scores(scores)
+        other = copy(self)
+        other.scale = _scale(_stack([utility(part, scores[part.name]) for part in self.parts]))
+        return other
 
     def __call__(self, samples: Any, prompts: Sequence[str]) -> Tensor:
         return self.from_scores({part.name: score(part, samples, prompts) for part in self.parts})
@@ -161,7 +195,11 @@ def _stack(utilities: Utilities) -> Tensor:
     return stacked
 
 
-def _normalised(stacked: Tensor) -> Tensor:
-    centred = stacked - stacked.mean(1, keepdim=True)
+def _scale(stacked: Tensor) -> Scale:
     constant = (stacked == stacked[:, :1]).all(1, keepdim=True)
-    return torch.where(constant, 0.0, centred / stacked.std(1, correction=0, keepdim=True))
+    return Scale(stacked.mean(1, keepdim=True), torch.where(constant, 0.0, stacked.std(1, correction=0, keepdim=True)))
+
+
+def _normalised(stacked: Tensor, scale: Scale | None = None) -> Tensor:
+    mean, std = (part.to(stacked.device) for part in scale or _scale(stacked))
+    return torch.where(std == 0, 0.0, (stacked - mean) / std)

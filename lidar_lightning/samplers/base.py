@@ -1,11 +1,10 @@
 """What every sampler is given and what it must do: draw samples of one prompt, of high reward, within a budget."""
 
 from abc import ABC, abstractmethod
-from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -19,8 +18,8 @@ from lidar_lightning.solvers import RandomSolver
 Keep = Literal["draw", "best"]
 """What a method aims at: draws of the target p(x0) exp(lambda r(x0)), or samples of the highest reward."""
 
-SPENT = 0.95
-"""Least share of its budget that a method spends: less would not be a comparison at equal calls."""
+FIRST = 32
+"""Plain samples on whose scale a relative reward is frozen where there is no bank."""
 
 
 @dataclass
@@ -36,6 +35,10 @@ class Task:
         seed: of all random numbers.
         meter: counts, and stops the sampler at its budget.
         batch_size: samples per network call.
+
+    A reward that is relative to the samples it scores, such as a sum of several, is frozen on the scale of the
+    reference if it is given, else of the prompt's bank where there is one, and else of `FIRST` plain samples, whose
+    network calls count as `Meter.pilot`.
     """
 
     backbone: Backbone
@@ -46,6 +49,8 @@ class Task:
     seed: int = 0
     meter: Meter = field(default_factory=Meter)
     batch_size: int = 256
+    reference: Mapping[str, Tensor] | None = None
+    """Scores of the parts of a relative reward, by name, on whose scale it is frozen."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -91,15 +96,36 @@ class Task:
                 parts.append(self.backbone.predict(x, times, rows))
         return torch.cat(parts)
 
-    def value(self, x0: Tensor) -> Tensor:
+    def value(self, x0: Tensor, together: bool = False) -> Tensor:
         """lambda times the reward, sign turned if lower is better: (B,) float64 of clean samples (B, *S); counted.
 
         Where gradients are on and the samples require them, they flow back from it.
+
+        Args:
+            together: these are all samples that will be compared, so that a reward may be relative to them.
         """
+        if not together or self.reference is not None:
+            self.freeze()
         self.meter.decodes += len(x0)
         self.meter.rewards += len(x0)
         decoded = self.backbone.decode(x0)
         return self.temperature * utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Puts a relative reward on the scale of the prompt's reference, drawing plain samples if there is none."""
+        if not self.reward.relative:
+            return
+        if self.reference is None:
+            streams, run = self.generators(FIRST, "first draw"), copy(self)
+            run.meter = Meter()
+            x = run.start(streams)
+            for t, s in run.steps:
+                x = run.solver.step(run.predict(x, t), x, t, s, streams)
+            decoded = self.backbone.decode(x)
+            self.reference = {part.name: score(part, decoded, [self.prompt] * FIRST) for part in self.reward.parts}
+            self.meter.pilot += run.meter.network
+        self.reward = self.reward.frozen(self.reference)
 
 
 class Sampler(ABC):
@@ -157,9 +183,6 @@ class Sampler(ABC):
             return self.draw(self.adapted(task), count).detach()
 
 
-S = TypeVar("S", bound=Sampler)
-
-
 def has_own_solver(task: Task) -> bool:
     """Whether the task steps with its model's own random solver, of which there is one for each number of steps."""
     return task.solver.name == task.backbone.random_solver(len(task.steps)).name
@@ -181,43 +204,6 @@ def with_steps(task: Task, steps: int) -> Task:
     other = copy(task)
     other.solver = task.backbone.random_solver(steps)
     return other
-
-
-def spending(options: Iterable[S], calls: int, steps: int, count: int) -> S:
-    """The first option that spends at least `SPENT` of a budget, with as many solver steps as that pays for.
-
-    Args:
-        options: settings of one method, in order of preference; theirs is the `cost`, which rises with the steps.
-        calls, count: see `Sampler.within`.
-        steps: of the solver, at least.
-
-    Raises:
-        ValueError: if none does.
-    """
-    total, most, name = calls * count, 0, ""
-    for option in options:
-        name = type(option).__name__
-        longest = bisect_right(range(total + 1), total, key=lambda number: option.cost(number, count)) - 1
-        if longest < steps:
-            continue
-        spent = option.cost(longest, count)
-        if spent >= SPENT * total:
-            option.steps = longest
-            return option
-        most = max(most, spent)
-    raise ValueError(
-        f"{name} can spend no more than {most // count} of {calls} network calls per sample, which is below "
-        f"{SPENT:.0%}: give it a budget of {most // count}, or other settings"
-    )
-
-
-def check_budget(name: str, calls: int, least: int, what: str) -> None:
-    """Raises ValueError if a budget of network calls per sample is below the least that a method can use."""
-    if calls < least:
-        raise ValueError(
-            f"{name} needs at least {least} network calls per sample ({what}), got a budget of {calls}: raise the "
-            "budget or use fewer solver steps"
-        )
 
 
 def check_keep(keep: str) -> None:

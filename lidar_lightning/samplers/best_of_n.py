@@ -6,7 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_budget, check_keep, check_particles, spending
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_particles
+from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.resampling import highest, pick
 
 
@@ -51,7 +52,7 @@ class BestOfN(Sampler):
         x = task.start(generators)
         for t, s in task.steps:
             x = task.solver.step(task.predict(x, t), x, t, s, generators)
-        values = task.value(x)
+        values = task.value(x, together=self.pooled)
         if self.pooled and self.keep == "best":
             return x[highest(values, count)]
         groups = values.expand(count, -1) if self.pooled else values.view(count, -1)

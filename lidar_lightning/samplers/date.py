@@ -6,7 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_budget, spending
+from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.budget import check_budget, spending
 
 Condition = dict[str, Tensor]
 

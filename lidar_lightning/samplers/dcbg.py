@@ -7,7 +7,8 @@ from typing import Self, cast
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import SPENT, Sampler, Task, check_budget, check_random, with_steps
+from lidar_lightning.samplers.base import Sampler, Task, check_random, with_steps
+from lidar_lightning.samplers.budget import SPENT, check_budget
 from lidar_lightning.solvers import Categorical
 
 
@@ -50,7 +51,7 @@ class DCBG(Sampler):
         check_random("D-CBG", task, x)
         if self.calls is None:
             return task
-        neighbours = task.backbone.vocab_size - 1
+        neighbours = vocab_size(task) - 1
         check_budget("D-CBG", self.calls, len(task.steps) + neighbours, "the steps, and the neighbours of one position")
         steps = max(len(task.steps), -(-self.calls // (1 + x.shape[1] * neighbours)))
         left = (self.calls - steps) % neighbours
@@ -59,7 +60,7 @@ class DCBG(Sampler):
     def draw(self, task: Task, count: int) -> Tensor:
         generators = task.generators(count)
         x = task.start(generators)
-        places = self.places(len(task.steps), x.shape[1], task.backbone.vocab_size)
+        places = self.places(len(task.steps), x.shape[1], vocab_size(task))
         for (t, s), guided in zip(task.steps, places, strict=True):
             x0_hat = task.predict(x, t)
             law = cast(Categorical, task.solver.transition(x0_hat, x, t, s))
@@ -97,3 +98,8 @@ class DCBG(Sampler):
             edited[:, place] = token
             values[:, place][others] = task.value(task.solver.estimate(task.predict(edited, t), edited, t))
         return values
+
+
+def vocab_size(task: Task) -> int:
+    """Of a model of tokens."""
+    return int(task.backbone.vocab_size)  # type: ignore[arg-type]

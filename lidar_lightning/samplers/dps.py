@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.rewards.base import utility
-from lidar_lightning.samplers.base import Task, check_budget, spending
+from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.gradient import GradientSampler, reward_slope
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_budget, check_keep, spending
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep
+from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.loop import Guidance
 from lidar_lightning.samplers.resampling import highest
 from lidar_lightning.seeding import Generators
@@ -30,6 +31,10 @@ def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
     task.meter.decodes += lookahead.n
     task.meter.rewards += lookahead.n
     bank = lookahead.bank(task.backbone, task.prompt, task.seed, task.reward.parts)
+    if task.reference is None:
+        task.reference = bank.rewards
+    else:
+        task.freeze()
     values = task.temperature * task.reward.from_scores(bank.rewards).double()
     return Members(bank.samples, values, torch.zeros_like(values))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.files import write_atomically
-from lidar_lightning.samplers.base import check_budget
+from lidar_lightning.samplers.budget import check_budget
 from lidar_lightning.samplers.meter import Meter
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import SPENT, Sampler, Task, has_own_solver
+from lidar_lightning.samplers.base import Sampler, Task, has_own_solver
+from lidar_lightning.samplers.budget import SPENT
 from lidar_lightning.samplers.lidar import LiDAR, Members, guided, lookahead_members
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import Allocation, Plan, allocations, distance

@@ -6,7 +6,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_budget, check_keep, check_random, has_own_solver
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random, has_own_solver
+from lidar_lightning.samplers.budget import check_budget
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.schedules import VPSDE, FlowMatching
 from lidar_lightning.seeding import Generators

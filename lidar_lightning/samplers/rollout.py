@@ -6,7 +6,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task, check_budget, spending
+from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.smc import ParticleSampler
 
 

@@ -9,16 +9,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import (
-    Keep,
-    Sampler,
-    Task,
-    check_budget,
-    check_keep,
-    check_particles,
-    check_random,
-    spending,
-)
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_particles, check_random
+from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition

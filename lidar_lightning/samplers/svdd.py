@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lidar_lightning.functional import check_finite
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_budget, check_keep, check_random, spending
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random
+from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.seeding import Generators
 

@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task, check_budget
+from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.budget import check_budget
 from lidar_lightning.samplers.gradient import GradientSampler, coefficients, reward_slope
 
 
