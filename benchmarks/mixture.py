@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import NamedTuple
 
 import lightning as L
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from lidar_lightning import Lookahead, Reward
 from lidar_lightning.files import write_atomically
+from lidar_lightning.intervals import interval
 from lidar_lightning.modules.value import ValueModule, rollouts
 from lidar_lightning.samplers import (
     DAS,
@@ -47,12 +48,13 @@ SPREAD = (FIVE.means.square().sum(1).mean() / 2 + FIVE.std**2).sqrt().item()
 """Standard deviation of all the data, per coordinate: what the damping of UG and DPS assumes."""
 HEADER = """# Samplers where the rewarded law is known
 
-Five modes (radius 3, sd 0.4), target p(x) exp({temperature} r(x)), {steps} ancestral steps. Mean ± standard deviation
-over {seeds} seeds of {count} samples; each seed has a bank, or a value network, of its own. "TV" is the total variation
-over the modes from the exact law, of one seed and of all seeds together; "error" is the mean distance of a seed's E[r]
-from the exact one. "Shared" are network calls for all samples of a prompt together: lookaheads, or rollouts to learn a
-value from. DATE moves the embedding of a prompt and D-CBG edits tokens: neither is defined here. Best-of-N, the best
-child of SVDD, RBF and DPS aim at a high reward rather than at the law: their rows show how far beyond it they go.
+Five modes (radius 3, sd 0.4), target p(x) exp({temperature} r(x)), {steps} ancestral steps. Mean ± half of a 95%
+confidence interval over {seeds} seeds of {count} samples; each seed has a bank, or a value network, of its own. "TV" is
+the total variation over the modes from the exact law, of one seed and of all seeds together; "error" is the mean
+distance of a seed's E[r] from the exact one. "Shared" are network calls for all samples of a prompt together:
+lookaheads, or rollouts to learn a value from. DATE moves the embedding of a prompt and D-CBG edits tokens: neither is
+defined here. Of a linear reward there is no best, and so no residual for DPS. Rows that keep the best, RBF unless it is
+drawn, and DPS aim at a high reward rather than at the law: they show how far beyond it they go.
 
 Damping assumes data N(m, spread^2 I), for which the variance of x0 given x_t is spread^2 sigma^2 / (spread^2 alpha^2 +
 sigma^2). The spread of the tables is the standard deviation of all the data, sqrt(3^2 / 2 + 0.4^2) = {spread:.2f}; the
@@ -124,8 +126,11 @@ def methods(reward: Linear | Quadratic) -> dict[str, Sampler]:
         "vanilla": BestOfN(1),
         "best of 4": BestOfN(4),
         "best of 16": BestOfN(16),
+        "best of 16 of each sample's own": BestOfN(16, pooled=False),
+        "16 plain samples each, resampled": BestOfN(16, "draw"),
         "SMC, diff, 8 particles": SMC(8),
         "SMC, diff, 32 particles": SMC(32),
+        "SMC, diff, best of 32 particles": SMC(32, keep="best"),
         "SMC, max, 32 particles": SMC(32, potential="max"),
         "SMC, add, 32 particles": SMC(32, potential="add"),
         "SMC, rt, 32 particles": SMC(32, potential="rt"),
@@ -134,6 +139,7 @@ def methods(reward: Linear | Quadratic) -> dict[str, Sampler]:
         "SVDD-MC, 20 children, learned value": TrainedSVDD(20),
         "SVDD-MC, 20 children, exact value": SVDD(20, value=value),
         "RBF, 250 calls": RBF(),
+        "RBF, 250 calls, drawn": RBF(keep="draw"),
         "backward rollout, 8 particles, 2 continuations": BackwardRollout(8, rollouts=2, every=4),
         "DAS, 4 particles": DAS(4),
         "DAS, 16 particles": DAS(16),
@@ -141,13 +147,13 @@ def methods(reward: Linear | Quadratic) -> dict[str, Sampler]:
         "DAS without derivatives, 64 particles": DAS(64, derivative_free=True),
         "UG": UniversalGuidance(),
         "UG, recurrence 4": UniversalGuidance(recurrence=4),
-        "DPS": DPS(),
-        "DPS, norm of the loss": DPS(norm="loss"),
+        "DPS, steps of one length": DPS(norm="gradient"),
     }
     if reward is QUADRATIC:
-        rows |= damped(SPREAD)
+        rows |= {"DPS": DPS(), **damped(SPREAD)}
     return rows | {
         "LiDAR, n=50": LiDAR(Lookahead(STEPS, 50)),
+        "LiDAR, n=50, best of 4": LiDAR(Lookahead(STEPS, 50), candidates=4, keep="best"),
         "LiDAR, n=400": LiDAR(Lookahead(STEPS, 400)),
         "LiDAR, n=400, lookaheads of 10 steps": LiDAR(Lookahead(10, 400)),
         "LiDAR, n=50, 3 rounds of 50": LiDAR(Lookahead(STEPS, 50), rounds=3, joining=50),
@@ -224,7 +230,7 @@ def table(rows: dict[str, Row], exact: float) -> list[str]:
     """Lines of markdown."""
 
     def pair(values: list[float], digits: int) -> str:
-        return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+        return interval(values, [""] * len(values), range(len(values))).text(digits)
 
     lines = ["| method | E[r] | error | TV, one seed | TV, all seeds | network calls | shared | backward |"]
     lines.append("|---" * 8 + "|")

@@ -16,6 +16,7 @@ from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
 from lidar_lightning import UDLM, BankStore, LiDARGuidance, Lookahead
+from lidar_lightning.intervals import interval
 from lidar_lightning.metrics import molecule_metrics
 from lidar_lightning.rewards import RingCount, score
 from lidar_lightning.samplers.loop import sample
@@ -106,24 +107,24 @@ def main(model: str = "udlm-qm9-small", out: str = "outputs/benchmarks/qm9", see
 def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], backbone: UDLM) -> None:
     here = Path(__file__).parent
     text = [f"# Ring count on QM9: {SAMPLES} samples, {STEPS} steps, {backbone.name} ({backbone.fingerprint()})\n"]
+    text += ["± is half of a 95% confidence interval over seeds.\n"]
     for name, table in tables.items():
         frame = pd.DataFrame([{"setting": s.label(), **{k: rows[s][k] for k in SHOWN}} for s in table])
         grouped = frame.groupby("setting", sort=False)
-        means, spreads = grouped.mean(), grouped.std(ddof=0)
         seeds = grouped.size().max()
         text += [f"\n## {name} ({seeds} seed{'s' if seeds > 1 else ''})\n", "| setting | " + " | ".join(SHOWN) + " |"]
         text += ["|" + "---|" * (len(SHOWN) + 1)]
-        for label in means.index:
-            cells = [number(means[k][label], spreads[k][label] if seeds > 1 else 0.0) for k in SHOWN]
+        for label, rows_of in grouped:
+            cells = [number(rows_of[k].tolist()) for k in SHOWN]
             text.append(f"| {label} | " + " | ".join(cells) + " |")
     (here / "qm9.md").write_text("\n".join(text) + "\n")
     plot(tables, rows, here / "qm9.png")
 
 
-def number(mean: float, spread: float) -> str:
-    """A mean and its standard deviation over seeds, to three digits."""
-    digits = 0 if mean >= 100 else 1 if mean >= 10 else 3
-    return f"{mean:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread else "")
+def number(values: Sequence[float]) -> str:
+    """The mean of a number over seeds, of which each has one bank, and half of its interval, to three digits."""
+    found = interval(values, [""] * len(values), range(len(values)))
+    return found.text(0 if found.mean >= 100 else 1 if found.mean >= 10 else 3)
 
 
 def plot(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], path: Path) -> None:

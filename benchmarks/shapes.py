@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
 from lidar_lightning import Lookahead, Reward
+from lidar_lightning.intervals import interval
 from lidar_lightning.pictures import read_picture
 from lidar_lightning.rewards import Combined, JPEGCompressibility, ShapesReward, ShapesVerdict
 from lidar_lightning.samplers import Meter
@@ -30,7 +31,7 @@ DPO: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "shapes-flux": ({"n": 20, "prompts": 200}, {"steps": 200, "fraction": 0.25, "decay": 0.0})
 }
 """Of a model, the arguments of `recipes.shapes.banks` and `dpo` with which it was tuned, if not those of the recipe."""
-SHOWN = ["accuracy", *CATEGORIES, "reward", "jpeg", "diversity", "nfe", "seconds", "peak MiB"]
+SHOWN = ["accuracy", *CATEGORIES, "reward", "jpeg", "diversity", "calls", "seconds", "peak MiB"]
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,16 @@ def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) ->
     (out / "peak.json").write_text(json.dumps(meter.peak_mib))
 
 
-def measure(setting: Setting, out: Path) -> dict[str, float]:
-    """The numbers of a row, of the pictures of each caption that have the highest guiding reward."""
-    (summary,) = json.loads((out / "summary.json").read_text())["methods"].values()
+def kept_samples(setting: Setting, out: Path) -> pd.DataFrame:
+    """The pictures of each caption that have the highest guiding reward."""
     table = pd.read_csv(out / "samples.csv")
-    kept = table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(setting.samples)
+    return table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(setting.samples)
+
+
+def measure(setting: Setting, out: Path) -> dict[str, float]:
+    """The numbers of a row."""
+    (summary,) = json.loads((out / "summary.json").read_text())["methods"].values()
+    kept = kept_samples(setting, out)
     category = kept["prompt"].map(lambda text: parse(text).category)
     spreads, sizes = [], []
     for prompt, names in kept.groupby("prompt")["sample"]:
@@ -98,19 +104,19 @@ def measure(setting: Setting, out: Path) -> dict[str, float]:
         "reward": kept["shapes_reward"].mean(),
         "jpeg": torch.cat(sizes).mean().item(),
         "diversity": torch.stack(spreads).mean().item(),
-        "nfe": summary["nfe"] * setting.drawn / setting.samples,
+        "calls": summary["calls"] * setting.drawn / setting.samples,
         "seconds": summary["seconds"],
         "peak MiB": json.loads((out / "peak.json").read_text()),
     }
 
 
 def methods(lidar: Setting) -> list[Setting]:
-    """Vanilla, best-of-N with the network calls of LiDAR, DPO, LiDAR, and both."""
+    """Vanilla, best-of-N with the network calls of LiDAR, DPO, LiDAR, and DPO with either."""
     plain = replace(lidar, preset=None, drawn=lidar.samples)
     best = replace(
         plain, drawn=round(lidar.samples + lidar.n * Lookahead(n=lidar.n, preset=lidar.preset).steps / STEPS)
     )
-    return [plain, best, replace(plain, dpo=True), lidar, replace(lidar, dpo=True)]
+    return [plain, best, lidar, *(replace(row, dpo=True) for row in (plain, best, lidar))]
 
 
 def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
@@ -155,14 +161,24 @@ def main(
             run(setting, model, home, checkpoint, dtype)
         if (home / "peak.json").exists():
             rows[setting] = measure(setting, home)
-            write(tables, rows, Path(model).name)
+            write(tables, rows, Path(model).name, folder)
 
 
-def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], model: str) -> None:
-    """The tables of the rows there are, means and standard deviations over seeds."""
+def spans(settings: Sequence[Setting], folder: Path) -> dict[str, str]:
+    """Accuracy and reward of one row over its seeds, with intervals over captions."""
+    found = {setting.seed: kept_samples(setting, folder / setting.folder()) for setting in settings}
+    table = pd.concat(found, names=["seed"]).reset_index()
+    prompts, seeds = table["prompt"].tolist(), table["seed"].tolist()
+    columns = {"accuracy": "shapes_verdict", "reward": "shapes_reward"}
+    return {name: interval(table[column].tolist(), prompts, seeds).text() for name, column in columns.items()}
+
+
+def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]], model: str, folder: Path) -> None:
+    """The tables of the rows there are, means over seeds and intervals over captions."""
     text = [
         f"# {model}: pictures of held-out captions, {SAMPLES} of each if no other number is given, {STEPS} steps\n",
-        "Means over seeds ± their standard deviation. Seconds are comparable only if nothing else ran on the machine;",
+        "Means over seeds ± half of a 95% confidence interval over captions. All rows share these, so that two of them",
+        "differ by less than their intervals say. Seconds are comparable only if nothing else ran on the machine;",
         "image_overhead.py measures times side by side.",
     ]
     for name, table in tables.items():
@@ -170,15 +186,13 @@ def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]
         if len(done) < 2:  # a row that another table has
             continue
         frame = pd.DataFrame([{"setting": s.label(), **rows[s]} for s in done]).groupby("setting", sort=False)
-        means, spreads, seeds = frame.mean(), frame.std(), frame.size()
+        means, seeds = frame.mean(), frame.size()
         text += [f"\n## {name} ({done[0].prompts} captions)\n"]
         text += ["| setting | seeds | " + " | ".join(SHOWN) + " |", "|" + "---|" * (len(SHOWN) + 2)]
         for label in means.index:
-            cells = [
-                f"{means[k][label]:.{0 if means[k][label] >= 100 else 3}f}"
-                + (f" ± {spreads[k][label]:.3f}" if seeds[label] > 1 and k in ("accuracy", "reward") else "")
-                for k in SHOWN
-            ]
+            known = spans([setting for setting in done if setting.label() == label], folder)
+            plain = {k: f"{means[k][label]:.{0 if means[k][label] >= 100 else 3}f}" for k in SHOWN}
+            cells = [known.get(k, plain[k]) for k in SHOWN]
             text.append(f"| {label} | {seeds[label]} | " + " | ".join(cells) + " |")
     (Path(__file__).parent / f"{model}.md").write_text("\n".join(text) + "\n")
 

@@ -159,8 +159,8 @@ class Sampler(ABC):
         """
 
     def cost(self, steps: int, count: int) -> int:
-        """Network calls of drawing `count` samples with so many solver steps: here one pass of the solver each."""
-        return steps * count
+        """Network calls of drawing `count` samples with so many solver steps, for methods that know it beforehand."""
+        raise NotImplementedError(f"{type(self).__name__} divides its calls up when it draws")
 
     def adapted(self, task: Task) -> Task:
         """The task with the solver that this method steps with."""

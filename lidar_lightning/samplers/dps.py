@@ -41,6 +41,9 @@ class DPS(GradientSampler):
             raise ValueError(f"norm is 'loss' or 'gradient' and best is finite, got {norm!r} and {best}")
         self.norm, self.best = norm, best
 
+    def cost(self, steps: int, count: int) -> int:
+        return steps * count
+
     def within(self, calls: int, steps: int, count: int) -> Self:
         """As many solver steps as the budget pays for: it has no other free number."""
         check_budget("DPS", calls, steps, "one pass of the solver")
