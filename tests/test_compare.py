@@ -19,6 +19,7 @@ from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
 from lidar_lightning.compare import Comparison, compare
 from lidar_lightning.describe import describe
+from lidar_lightning.intervals import interval
 from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, SyntheticAccessibility
 from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR, PlannedLiDAR
 from lidar_lightning.writers import RunFolder
@@ -189,8 +190,7 @@ def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
     assert kept[0] == kept[1] != kept[2] and kept[0]["class"] == "SVDD"
     assert describe(Lookahead(2, 4, model))["backbone"]["fingerprint"] == model.fingerprint()
     qed = {"name": "qed", "version": QED().version, "higher_is_better": True}
-    name = f"{settings.__module__}:settings"
-    assert describe([QED(), settings, {"a": None}]) == [qed, name, {"a": None}]
+    assert describe([QED(), interval, {"a": None}]) == [qed, "lidar_lightning.intervals:interval", {"a": None}]
     assert json.dumps(kept)
     changes = {"samplers": {"svdd": SVDD(value=first)}, "budgets": [8], "seeds": [0]}
     Comparison(**settings(model, tmp_path, **changes)).work()

@@ -90,7 +90,7 @@ def test_backward_rollout_of_a_constant_is_this_constant():
 def test_backward_rollout_samples_the_rewarded_mixture():
     plain = BestOfN(1)(task(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
     wanted = FIVE.frequencies(plain, LINEAR(plain, []).softmax(0))
-    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(task(FIVE, LINEAR, 1.0, 6), 1200))
+    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(task(FIVE, LINEAR, 1.0, 6), 400))
     assert total_variation(found, wanted) < 0.05
 
 

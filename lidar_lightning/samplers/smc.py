@@ -27,8 +27,8 @@ class ParticleSampler(Sampler):
 
     Args:
         particles: per sample, at least 1.
-        threshold: resample where the effective sample size, which lies between 1 and the K particles, falls below
-            1 + threshold (K - 1), so that 2 particles are resampled as well; 0 is never.
+        threshold: resample where the effective sample size falls below this fraction of the particles, or, since it is
+            never below 1, below 1 + threshold, so that two particles are resampled as well; 0 is never.
         resampling: "multinomial", "stratified", "systematic" or "ssp".
         keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
 
@@ -118,8 +118,8 @@ class ParticleSampler(Sampler):
         """Where each particle comes from (B,), None if nowhere is resampled, and the log-weights afterwards."""
         weights = log_weights.view(-1, self.particles)
         uniforms = groups.rand(self.particles)
-        limit = math.log(1 + self.threshold * (self.particles - 1))
-        due = log_ess(weights) < limit - 1e-12
+        limit = min(self.particles, max(self.threshold * self.particles, 1 + self.threshold))
+        due = log_ess(weights) < math.log(limit) - 1e-12
         if not due.any():
             return None, log_weights
         stay = torch.arange(self.particles, device=weights.device).expand_as(weights)
