@@ -23,8 +23,12 @@ from lidar_lightning.rewards.clip import CLIPScore
 CONFIDENCE, COUNTING_CONFIDENCE, MOST_OBJECTS = 0.3, 0.9, 16
 POSITION_MARGIN = 0.1
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
-COCO_NAMES = {"computer mouse": "mouse", "tv remote": "remote", "computer keyboard": "keyboard"}
-"""GenEval's names of objects that COCO calls otherwise."""
+OTHER_NAMES = {
+    "computer mouse": "mouse", "tv remote": "remote", "computer keyboard": "keyboard",
+    "couch": "sofa", "motorcycle": "motorbike", "airplane": "aeroplane",
+    "potted plant": "pottedplant", "dining table": "diningtable", "tv": "tvmonitor",
+}  # fmt: skip
+"""GenEval's names of objects that detectors call otherwise: the first three by COCO, the rest as by Pascal VOC."""
 
 
 class Detection(NamedTuple):
@@ -104,8 +108,13 @@ def verdict(
     return Verdict(not reasons, "; ".join(reasons))
 
 
+def spellings(name: str) -> set[str]:
+    """All names of an object that has several, else its own."""
+    return next(({own, other} for own, other in OTHER_NAMES.items() if name in (own, other)), {name})
+
+
 class Detector:
-    """Objects in pictures by a Mask2Former of transformers, by COCO names.
+    """Objects in pictures by a Mask2Former of transformers, by all their names (see `OTHER_NAMES`).
 
     Args:
         model: hub repository (of a certain revision as OWNER/REPOSITORY@REVISION) or local folder.
@@ -131,6 +140,11 @@ class Detector:
         self.device, self.size = device, size
         self.names = self.model.config.id2label
 
+    @property
+    def classes(self) -> set[str]:
+        """What it knows, by all names."""
+        return {spelling for name in self.names.values() for spelling in spellings(name)}
+
     @torch.no_grad()
     def __call__(self, picture: Tensor, confidence: float) -> dict[str, list[Detection]]:
         """Detections above that confidence, at most 16 of a kind, most certain first; picture (3, H, W) in [0, 1]."""
@@ -154,7 +168,7 @@ class Detector:
             rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
             box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
             objects.setdefault(name, []).append(Detection(box, float(scores[query]), mask.cpu()))
-        return {**objects, **{alias: objects[name] for alias, name in COCO_NAMES.items() if name in objects}}
+        return {spelling: found for name, found in objects.items() for spelling in spellings(name)}
 
 
 class ClipColours:
@@ -201,6 +215,11 @@ def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:
         raise ValueError(f"cannot read GenEval metadata from {path}: {error!r}") from error
 
 
+def wanted_classes(entry: Mapping[str, Any]) -> set[str]:
+    """The objects that a line of GenEval's metadata names."""
+    return {one["class"] for key in ("include", "exclude") for one in entry.get(key, [])}
+
+
 def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colours: Colours) -> dict[str, float]:
     """Judges every picture of a predict run and writes its geneval.csv (sample, tag, correct, reason).
 
@@ -208,7 +227,8 @@ def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colour
         accuracy of each tag, and "overall", the mean over tags, as published.
 
     Raises:
-        ValueError: if the run has no samples, or a prompt of it is not in the metadata.
+        ValueError: if the run has no samples, a prompt of it is not in the metadata, or one asks for an object that the
+            detector does not know, so that no picture could pass.
     """
     folder, wanted = Path(run), read_metadata(metadata)
     if not (folder / "samples.csv").is_file():
@@ -216,6 +236,12 @@ def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colour
     table = pd.read_csv(folder / "samples.csv")
     if unknown := set(table["prompt"]) - set(wanted):
         raise ValueError(f"{len(unknown)} prompts of the run are not in {metadata}, e.g. {sorted(unknown)[0]!r}")
+    missing = {prompt: wanted_classes(wanted[prompt]) - detect.classes for prompt in table["prompt"].unique()}
+    if unknown := set().union(*missing.values()):
+        raise ValueError(
+            f"the detector, of {len(detect.names)} classes, does not know {sorted(unknown)}, and "
+            f"{sum(map(bool, missing.values()))} prompts of the run ask for them: give a Mask2Former of COCO"
+        )
     rows = []
     for sample, prompt in tqdm(list(zip(table["sample"], table["prompt"], strict=True)), desc="GenEval"):
         picture, entry = read_picture(folder / sample), wanted[prompt]
