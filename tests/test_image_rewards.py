@@ -322,7 +322,7 @@ def test_scores_are_stored_per_sample(make):
     parts = [make("clip_score"), make("image_reward"), JPEGCompressibility()]
     scored = bank.scored(parts, decode=lambda samples: samples)
     assert {name: scores.shape for name, scores in scored.rewards.items()} == {part.name: (4,) for part in parts}
-    assert scored.versions["clip_score"] == parts[0].version
+    assert scored.versions["clip_score"] == parts[0].identity
     assert scored.scored(parts, decode=None) is scored
 
 
@@ -421,6 +421,24 @@ def test_a_tokenizer_without_vocabulary_is_refused(make, models, tmp_path, name,
     message = f"'{name}': the .*Tokenizer of '{place}' knows {tokens} tokens, where its network embeds {embedded}"
     with pytest.raises(ValueError, match=message):
         score(make(name, **changes), images(1), ["a cat"])
+
+
+def test_weights_written_anew_are_another_reward(tmp_path):
+    """Where they lie is no identity: stored scores of the old weights were taken for those of the new."""
+    layers = {"layers.0.weight": torch.ones(1, 24), "layers.0.bias": torch.zeros(1)}
+    before, after = [], []
+    for made, value in ((before, 1.0), (after, 2.0)):
+        network = save_clip(tmp_path / "clip")
+        network.visual_projection.weight.data *= value
+        network.save_pretrained(tmp_path / "clip")
+        save_file({**layers, "layers.0.bias": torch.full((1,), value)}, tmp_path / "layers.safetensors")
+        made += [CLIPScore(str(tmp_path / "clip")), CLIPScore(str(tmp_path / "clip"))]
+        made += [Aesthetic(str(tmp_path / "layers.safetensors"), clip=str(tmp_path / "clip"))]
+        assert made[0].identity == made[1].identity and made[2].identity
+    assert all(
+        old.version == new.version and old.identity != new.identity for old, new in zip(before, after, strict=True)
+    )
+    assert CLIPScore("some/where").identity == CLIPScore("some/where").version
 
 
 def test_the_tokenizer_is_part_of_the_version(make):

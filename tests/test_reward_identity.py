@@ -331,3 +331,15 @@ def test_a_comparison_does_not_go_on_with_another_reward(tmp_path, modules, chan
 def test_functions_in_settings_are_described_by_what_they_do(modules):
     first, second = (modules("steered", f"def pick(x):\n    return {k} * x\n").pick for k in (1, 2))
     assert describe({"choose": first}) != describe({"choose": second})
+
+
+def test_an_own_sampler_is_described_by_what_it_does(modules):
+    source = """
+from lidar_lightning.samplers import BestOfN
+
+class Own(BestOfN):
+    def draw(self, task, count):
+        return {k} * super().draw(task, count)
+"""
+    first, again, other = (modules("own_sampler", source.format(k=k)).Own(4) for k in (1, 1, 2))
+    assert describe(first) == describe(again) != describe(other) and describe(BestOfN(4))["class"] == "BestOfN"

@@ -38,6 +38,10 @@ class Aesthetic(CLIPReward):
         self.layers = model
         self.version += f", layers={model}"
 
+    @property
+    def sources(self) -> list[str]:
+        return [self.model, self.layers]
+
     def load(self) -> nn.Module:
         """The CLIP model, which holds the layers as `head`.
 

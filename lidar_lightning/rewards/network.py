@@ -4,11 +4,13 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.rewards.images import check_images, working_copy
 
@@ -45,6 +47,21 @@ class NetworkReward(Reward):
         self.model, self.batch_size, self.device = str(model), batch_size, device
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.version = f"{self.revision}, model={model}, dtype={dtype}"
+
+    @property
+    def sources(self) -> list[str]:
+        """Where weights are: files, folders or repositories."""
+        return [self.model]
+
+    @property
+    def identity(self) -> str:
+        """With a fingerprint of weights from this machine, which may change under their name."""
+        local = any(Path(source).expanduser().exists() for source in self.sources)
+        return f"{super().identity}, weights={self._weights}" if local else super().identity
+
+    @cached_property
+    def _weights(self) -> str:
+        return fingerprint("", self.network.state_dict())
 
     @abstractmethod
     def load(self) -> nn.Module:
