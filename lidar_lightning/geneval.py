@@ -215,11 +215,6 @@ def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:
         raise ValueError(f"cannot read GenEval metadata from {path}: {error!r}") from error
 
 
-def wanted_classes(entry: Mapping[str, Any]) -> set[str]:
-    """The objects that a line of GenEval's metadata names."""
-    return {one["class"] for key in ("include", "exclude") for one in entry.get(key, [])}
-
-
 def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colours: Colours) -> dict[str, float]:
     """Judges every picture of a predict run and writes its geneval.csv (sample, tag, correct, reason).
 
@@ -236,7 +231,9 @@ def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colour
     table = pd.read_csv(folder / "samples.csv")
     if unknown := set(table["prompt"]) - set(wanted):
         raise ValueError(f"{len(unknown)} prompts of the run are not in {metadata}, e.g. {sorted(unknown)[0]!r}")
-    missing = {prompt: wanted_classes(wanted[prompt]) - detect.classes for prompt in table["prompt"].unique()}
+    prompts = table["prompt"].unique()
+    entries = {prompt: [*wanted[prompt]["include"], *wanted[prompt].get("exclude", [])] for prompt in prompts}
+    missing = {prompt: {one["class"] for one in every} - detect.classes for prompt, every in entries.items()}
     if unknown := set().union(*missing.values()):
         raise ValueError(
             f"the detector, of {len(detect.names)} classes, does not know {sorted(unknown)}, and "
