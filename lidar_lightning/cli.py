@@ -70,7 +70,7 @@ class LidarCLI(LightningCLI):
     def instantiate_trainer(self, **settings: Any) -> L.Trainer:
         try:
             return super().instantiate_trainer(**settings)
-        except MisconfigurationException as error:
+        except (MisconfigurationException, TypeError, ValueError) as error:
             chosen = {key: self._get(self.config, f"trainer.{key}") for key in ("accelerator", "devices", "strategy")}
             given = ", ".join(f"{key} {value}" for key, value in chosen.items())
             raise ValueError(f"the trainer cannot run with these settings ({given}): {error}") from error

@@ -85,6 +85,10 @@ class Comparison:
                 raise ValueError(f"{name} must differ from each other, got {values}")
         if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
             raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
+        for sampler in samplers.values():
+            sampler.check_reward(reward)
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(f"temperature (lambda) must be finite and at least 0, got {temperature}")
         scored_rewards(reward, metrics or [])
         if reward.relative:
             reward.frozen({part.name: torch.arange(2.0) for part in reward.parts})

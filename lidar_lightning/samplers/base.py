@@ -166,6 +166,14 @@ class Sampler(ABC):
         """The task with the solver that this method steps with."""
         return task if self.steps is None else with_steps(task, self.steps)
 
+    def check_reward(self, reward: Reward) -> None:
+        """Raises ValueError if the reward cannot be differentiated and must be."""
+        if self.gradients and not reward.differentiable:
+            raise ValueError(
+                f"{type(self).__name__} differentiates the reward, and {reward.name!r} is not differentiable: "
+                "use a sampler without gradients, such as BestOfN, SMC, SVDD or LiDAR"
+            )
+
     def __call__(self, task: Task, count: int) -> Tensor:
         """`draw`, checked and measured.
 
@@ -174,11 +182,7 @@ class Sampler(ABC):
         """
         if count < 1:
             raise ValueError(f"draw at least 1 sample, got {count}")
-        if self.gradients and not task.reward.differentiable:
-            raise ValueError(
-                f"{type(self).__name__} differentiates the reward, and {task.reward.name!r} is not differentiable: "
-                "use a sampler without gradients, such as BestOfN, SMC, SVDD or LiDAR"
-            )
+        self.check_reward(task.reward)
         with task.meter.running(), torch.no_grad():
             return self.draw(self.adapted(task), count).detach()
 
