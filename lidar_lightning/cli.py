@@ -79,7 +79,8 @@ class LidarCLI(LightningCLI):
         """Checks a checkpoint before anything is built. It gives weights only: never the module or its arguments."""
         settings = self.config[self.config.subcommand]
         path = settings.get("ckpt_path")
-        if path and path not in ("best", "last", "hpc") and not path.startswith("registry"):
+        elsewhere = path in ("best", "last", "hpc") or str(path).startswith("registry") or "://" in str(path)
+        if path and not elsewhere:
             read_checkpoint(path, resume=self.config.subcommand == "fit")
             settings.ckpt_path = str(Path(path).expanduser())
 

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from datamodules import ShapesDataModule
 from lidar_lightning import BankStore, Flux, Lookahead, RewardTuningModule, StableDiffusion
 from lidar_lightning.assets import asset_path
-from lidar_lightning.backbones.latent import LatentBackbone
+from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.rewards import ShapesReward, ShapesVerdict
 from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import LENGTH, draw_prompt, held_out_prompts
@@ -20,7 +20,7 @@ from recipes.text_to_image import fine_tune, fit, sample
 MODEL = "shapes-sd"
 
 
-def load(model: str = MODEL, dtype: str = "float32") -> LatentBackbone:
+def load(model: str = MODEL, dtype: str = "float32") -> PipelineBackbone:
     """A shipped model, "shapes-sd" or "shapes-flux", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
 
     It samples without classifier-free guidance and without noise, which leaves room to improve.
