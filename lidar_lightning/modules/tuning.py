@@ -51,7 +51,7 @@ class TuningModule(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
         total = self.trainer.estimated_stepping_batches if self.decay else 0
-        if total == -1:
+        if total in (-1, float("inf")):  # max_steps=-1, max_epochs=-1
             raise ValueError(f"decay={self.decay} is a fraction of all steps: give the trainer max_steps or max_epochs")
 
         def factor(step: int) -> float:
