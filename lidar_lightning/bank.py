@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from lidar_lightning.chunks import in_chunks
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import expand, locked, sweep, write_atomically
 from lidar_lightning.rewards import Reward, score
 from lidar_lightning.rewards.base import check_reward
 from lidar_lightning.rewards.scores import as_scores
+from lidar_lightning.tensor_files import checksum
 
 logger = logging.getLogger(__name__)
 FORMAT = "lidar-bank-1"
@@ -128,7 +128,7 @@ class LookaheadBank:
             "versions": json.dumps(dict(self.versions)),
             "higher_is_better": json.dumps(dict(self.higher_is_better)),
             "seconds": str(self.seconds),
-            "checksum": _checksum(tensors),
+            "checksum": checksum(tensors),
         }
         write_atomically(path, save(tensors, header))
 
@@ -141,7 +141,7 @@ class LookaheadBank:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             if header.get("format") != FORMAT:
                 raise ValueError(f"its format is {header.get('format')!r}, not {FORMAT!r}")
-            if _checksum(tensors) != header["checksum"]:
+            if checksum(tensors) != header["checksum"]:
                 raise ValueError("its checksum does not match")
             return cls(
                 samples=tensors.pop("samples"),
@@ -187,12 +187,15 @@ def check_together(banks: Sequence[LookaheadBank]) -> None:
 class BankStore:
     """A folder of banks, one file per prompt, found by the provenance of its samples.
 
+    What killed processes left in it is removed.
+
     Args:
         folder: made when first written to.
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+        self.folder = expand(folder)
+        sweep(self.folder)
 
     def path(self, provenance: Provenance) -> Path:
         slug = re.sub(r"[^a-z0-9]+", "-", provenance.prompt.lower()).strip("-")[:40]
@@ -217,14 +220,5 @@ class BankStore:
     @contextmanager
     def locked(self, provenance: Provenance) -> Iterator[None]:
         """Holds off other processes that want the same bank; a killed process lets go."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path(provenance).with_suffix(".lock")):
+        with locked(self.path(provenance)):
             yield
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from datamodules.prompts import PromptDataModule
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.describe import describe
+from lidar_lightning.files import expand, locked, sweep
 from lidar_lightning.inputs import check_counts, check_parts, check_prompts
+from lidar_lightning.parts import Part
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.samplers.base import Sampler, Task
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.tabulate import VANILLA, Cell, rewarded, tabulate
-from lidar_lightning.writers import Part, RunFolder, part_key
+from lidar_lightning.writers import RunFolder
 
 
 class Comparison:
@@ -92,7 +93,7 @@ class Comparison:
         scored_rewards(reward, metrics or [])
         if reward.relative:
             reward.frozen({part.name: torch.arange(2.0) for part in reward.parts})
-        self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], Path(out)
+        self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], expand(out)
         self.prompts = PromptDataModule(prompts).prompts
         check_prompts(self.rewards, self.prompts)
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
@@ -104,6 +105,7 @@ class Comparison:
         # Before they run: some keep what they have seen.
         self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
+        self.indices = list(range(samples))
         self.done: set[tuple[Cell, str]] = set()
         self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
 
@@ -138,42 +140,37 @@ class Comparison:
             runs[cell] = RunFolder(self.out / seed / cell.row, {**shared, **own})
         return runs
 
-    @cached_property
-    def keys(self) -> list[str]:
-        """Names of the parts of each cell, one per prompt."""
-        return [part_key([prompt], list(range(self.samples))) for prompt in self.prompts]
+    def finished(self, cell: Cell, prompt: str) -> bool:
+        """Whether all samples of a prompt by one method are on disk; what has been found is not looked for again."""
+        if (cell, prompt) not in self.done:
+            part = self.runs[cell].get(prompt, self.indices)
+            if part is None or len(part.indices) < self.samples:
+                return False
+            self.done.add((cell, prompt))
+        return True
 
-    def pending(self) -> Iterator[tuple[Cell, str, str]]:
-        """Cells and prompts, with the names of their parts, that are not on disk; several processes may share them.
-
-        A part that has been found is not looked for again.
-        """
-        for cell, run in self.runs.items():
-            for prompt, key in zip(self.prompts, self.keys, strict=True):
-                if (cell, key) in self.done:
-                    continue
-                if run.get(key) is None:
-                    yield cell, prompt, key
-                else:
-                    self.done.add((cell, key))
+    def pending(self) -> Iterator[tuple[Cell, str]]:
+        """Cells and prompts that are not on disk; several processes may share them."""
+        return ((cell, prompt) for cell in self.runs for prompt in self.prompts if not self.finished(cell, prompt))
 
     def work(self) -> None:
         """Draws everything that is left; what another process has begun is waited for."""
+        sweep(self.out)
         for run in self.runs.values():
             run.open()
         with tqdm(total=len(self.cells) * len(self.prompts), unit="prompt") as bar:
             while left := list(self.pending()):
                 bar.n = bar.total - len(left)
-                for cell, prompt, key in left:
+                for cell, prompt in left:
                     bar.set_description(f"{cell.row}, seed {cell.seed}")
                     run = self.runs[cell]
                     try:
-                        with FileLock(run.folder / "parts" / f"{key}.lock", timeout=0):
-                            if run.get(key) is None:
+                        with locked(run.home(prompt), timeout=0):
+                            if not self.finished(cell, prompt):
                                 run.put(self.draw(cell, prompt))
                                 bar.update()
-                        self.done.add((cell, key))
-                    except Timeout:
+                                self.done.add((cell, prompt))
+                    except TimeoutError:
                         time.sleep(0.05)
 
     def reference(self, prompt: str, seed: int) -> Mapping[str, Tensor] | None:
@@ -198,17 +195,16 @@ class Comparison:
             scores = {reward.name: score(reward, decoded, [prompt] * self.samples) for reward in self.rewards}
         spent = meter.row(self.samples)
         return Part(
-            [prompt], list(range(self.samples)), samples, decoded, scores, meter.seconds,
+            [prompt] * self.samples, self.indices, samples, decoded, scores, meter.seconds,
             round(spent["network"]), spent=spent,
         )  # fmt: skip
 
     def finish(self) -> Path:
         """Writes tables, summary and report of all cells, and returns the path of the report."""
-        found = rewarded({cell: run.parts(self.keys) for cell, run in self.runs.items()}, self.reward)
+        wanted = dict.fromkeys(self.prompts, self.indices)
+        found = rewarded({cell: run.parts(wanted) for cell, run in self.runs.items()}, self.reward)
         for cell, parts in found.items():
-            self.runs[cell].write_tables(parts)
-            if self.backbone.modality == "image" and cell.seed == self.cells[0].seed:
-                self.runs[cell].write_pictures(parts)
+            self.runs[cell].write(parts)
         keeps = {Cell(*key, 0).row: sampler.keep for key, sampler in self.samplers.items()} | {VANILLA: "plain"}
         RunFolder(self.out, {}).write_summary(
             {

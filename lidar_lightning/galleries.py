@@ -14,7 +14,7 @@ from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from lidar_lightning.run_data import Method, Run, column_values
-from lidar_lightning.writers import picture_name
+from lidar_lightning.writers import prompt_name
 
 SHOWN = 12
 SHOWN_PER_PROMPT = 6
@@ -75,7 +75,7 @@ def _prompt_block(run: Run, prompt: str, methods: list[Method]) -> str:
             for name, score in zip(table["sample"], scores, strict=True)
         )
         rows += _row(f'<i class="dot" style="background:{method.colour}"></i>{escape(method.name)}', tiles)
-        best = sorted((method.folder / "lookaheads").glob(f"{picture_name(prompt)}-*.png"))
+        best = sorted((method.folder / "lookaheads").glob(f"{prompt_name(prompt)}-*.png"))
         if best:
             rows += _row("its best lookaheads", "".join(_picture(path, "") for path in best))
     return f"<h3>{escape(prompt)}</h3>{rows}"

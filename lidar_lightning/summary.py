@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lidar_lightning.bank import LookaheadBank
 from lidar_lightning.metrics import molecule_metrics
+from lidar_lightning.parts import Part
 from lidar_lightning.rewards import Reward
 from lidar_lightning.smiles_io import read_smiles
-from lidar_lightning.writers import Part
 
 
 def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
@@ -32,7 +32,7 @@ def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, 
     difference of the latents of two samples of one prompt, averaged over pairs and prompts (0 with one sample each)."""
     latents: dict[str, list[Tensor]] = {}
     for part in parts:
-        for (prompt, _), sample in zip(part.rows(), part.samples.flatten(1).float().cpu(), strict=True):
+        for prompt, sample in zip(part.prompts, part.samples.flatten(1).float().cpu(), strict=True):
             latents.setdefault(prompt, []).append(sample)
     spreads = [torch.pdist(torch.stack(rows)).div(len(rows[0]) ** 0.5) for rows in latents.values() if len(rows) > 1]
     return {
@@ -71,7 +71,7 @@ def summarise(
     banks.
 
     Args:
-        parts: all batches.
+        parts: all samples.
         reward: the guiding reward.
         banks: one per prompt; none for an unguided run.
         modality: "molecule" or "image", for its metrics.

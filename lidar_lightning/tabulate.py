@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from lidar_lightning.intervals import Interval, interval
+from lidar_lightning.parts import Part
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.summary import sample_metrics, with_reward
-from lidar_lightning.writers import Part
 
 VANILLA = "vanilla"
 

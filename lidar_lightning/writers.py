@@ -1,12 +1,14 @@
-"""What a predict run leaves on disk: parts as they are finished, then tables, a summary and a report.
+"""What a run leaves on disk: samples as they are finished, then tables, a summary and a report.
 
 RUN/run.json                 the settings; another run may not continue this one
+RUN/config.yaml              of a run from the command line: the configuration that was used
 RUN/banks/*.safetensors      lookahead banks
-RUN/parts/*.safetensors      finished batches; a killed run goes on after them
+RUN/parts/PROMPT/*.safetensors   finished samples FIRST-LAST of a prompt; a killed run goes on after them
 RUN/images/*.png             of image models: every sample, with prompt, index, scores and settings as metadata
 RUN/grids/*.png              of image models: the samples of each prompt
 RUN/lookaheads/*.png         of image models: the best lookahead samples of each prompt
-RUN/samples.csv, .parquet    every sample with every score
+RUN/samples.csv, .parquet    every sample with every score; in the CSV an apostrophe stands before what a spreadsheet
+                             would take for a formula, which `tables.read_csv` removes
 RUN/diagnostics.csv          what the guidance did at each step
 RUN/summary.json             metrics, network calls, seconds
 RUN/report.html
@@ -14,71 +16,32 @@ RUN/report.html
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import expand, sweep, write_atomically
+from lidar_lightning.parts import Part, join, load_part, mean_steps, save_part
 from lidar_lightning.pictures import grid, read_picture, save_png, slug
+from lidar_lightning.tables import write_csv
+
+logger = logging.getLogger(__name__)
+WRITTEN = ("banks", "parts", "images", "grids", "lookaheads")
 
 
-@dataclass
-class Part:
-    """One finished batch, prompts first: samples of prompts[0], then of prompts[1], ..."""
-
-    prompts: Sequence[str]
-    indices: Sequence[int]
-    samples: Tensor
-    """Clean samples (P * B, *S)."""
-    decoded: Sequence[str] | Tensor
-    """What the rewards scored: SMILES strings, or pixels (P * B, 3, H, W); of a stored part the names of PNG files."""
-    scores: Mapping[str, Tensor]
-    """Reward name to (P * B,) float32."""
-    seconds: float
-    nfe: int
-    """Network calls per sample, without the lookahead."""
-    diagnostics: Sequence[Mapping[str, float]] = ()
-    spent: Mapping[str, float] = field(default_factory=dict)
-    """Of a comparison: what its meter counted per sample."""
-
-    def key(self) -> str:
-        return part_key(self.prompts, self.indices)
-
-    def rows(self) -> list[tuple[str, int]]:
-        """Prompt and index of each sample."""
-        return [(prompt, index) for prompt in self.prompts for index in self.indices]
-
-    def table(self) -> pd.DataFrame:
-        prompts, indices = zip(*self.rows(), strict=True)
-        return pd.DataFrame(
-            {
-                "prompt": prompts,
-                "index": indices,
-                "sample": list(self.decoded),
-                **{name: value.tolist() for name, value in self.scores.items()},
-            }
-        )
-
-
-def picture_name(prompt: str) -> str:
-    """Begin of the file names of a prompt's pictures: legible, and different for each prompt."""
-    return f"{slug(prompt)}-{hashlib.sha256(prompt.encode()).hexdigest()[:6]}"
-
-
-def part_key(prompts: Sequence[str], indices: Sequence[int]) -> str:
-    """Name of the part that holds those samples."""
-    return hashlib.sha256(json.dumps([list(prompts), list(indices)]).encode()).hexdigest()[:16]
+def prompt_name(prompt: str) -> str:
+    """Begin of the file names of a prompt: legible, and different for each prompt."""
+    return f"{slug(prompt)}-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
 
 
 class RunFolder:
-    """The folder of one predict run.
+    """The folder of one run.
 
     Args:
         folder: made when first written to.
@@ -86,123 +49,149 @@ class RunFolder:
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
-        self.folder = Path(folder)
+        self.folder = expand(folder)
         self.settings = json.loads(json.dumps(settings, default=str))
+        text = json.dumps(self.settings, sort_keys=True)
+        self.identity = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._last: tuple[Path, Part] | None = None
 
     def open(self) -> None:
         """Begins or continues the run. Raises ValueError if the folder holds one of other settings."""
+        for place in (self.folder, *(self.folder / name for name in WRITTEN), *(self.folder / "parts").glob("*")):
+            sweep(place)
         path = self.folder / "run.json"
-        if path.exists():
-            try:
-                found = json.loads(path.read_text())
-            except ValueError as error:
-                raise ValueError(f"{path} is damaged ({error}): delete {self.folder} to begin again") from error
-            differing = {k for k in {*found, *self.settings} if found.get(k) != self.settings.get(k)}
-            if differing:
-                changes = "; ".join(f"{k}: {found.get(k)} -> {self.settings.get(k)}" for k in sorted(differing))
-                raise ValueError(
-                    f"{self.folder} holds a run of other settings ({changes}): use another folder or delete it"
-                )
-        else:
+        if not path.exists():
             write_atomically(path, json.dumps(self.settings, indent=1).encode())
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError(f"it holds {type(found).__name__}, not settings")
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is damaged ({error}): delete this file; finished samples of the same settings are taken again"
+            ) from error
+        differing = {k for k in {*found, *self.settings} if found.get(k) != self.settings.get(k)}
+        if differing:
+            changes = "; ".join(f"{k}: {found.get(k)} -> {self.settings.get(k)}" for k in sorted(differing))
+            raise ValueError(
+                f"{self.folder} holds a run of other settings ({changes}): use another folder or delete it"
+            )
 
-    def _part(self, key: str) -> Path:
-        return self.folder / "parts" / f"{key}.safetensors"
+    def home(self, prompt: str) -> Path:
+        """The folder of the finished samples of a prompt."""
+        return self.folder / "parts" / prompt_name(prompt)
+
+    def put(self, part: Part) -> Part:
+        """Stores finished samples, and returns them as stored: pictures by the names of their files."""
+        facts: dict[str, Any] = {"settings": self.identity}
+        if isinstance(part.decoded, Tensor):
+            part = replace(part, decoded=self._save_pictures(part, part.decoded))
+        for prompt in dict.fromkeys(part.prompts):
+            own = part.take([place for place, (its, _) in enumerate(part.rows()) if its == prompt])
+            pictures = own.decoded if self.settings["modality"] == "image" else []
+            facts["pictures"] = {name: _digest(self.folder / name) for name in pictures}
+            name = f"{min(own.indices):07d}-{max(own.indices):07d}.safetensors"
+            save_part(self.home(prompt) / name, own, facts)
+        return part
 
     def _save_pictures(self, part: Part, pixels: Tensor) -> list[str]:
-        """Writes the pictures of a part (P * B, 3, H, W) and returns their names in the folder."""
+        """Writes the pictures of a part (n, 3, H, W) and returns their names in the folder."""
         names = []
         for row, (prompt, index) in enumerate(part.rows()):
-            name = f"images/{picture_name(prompt)}-{index:05d}.png"
+            name = f"images/{prompt_name(prompt)}-{index:05d}.png"
             scores = {key: value[row].item() for key, value in part.scores.items()}
             texts = {"prompt": prompt, "index": str(index), "scores": json.dumps(scores)}
             save_png(self.folder / name, pixels[row], {**texts, "settings": json.dumps(self.settings)})
             names.append(name)
         return names
 
-    def put(self, part: Part) -> None:
-        decoded = part.decoded
-        decoded = self._save_pictures(part, decoded) if isinstance(decoded, Tensor) else list(decoded)
-        tensors = {"samples": part.samples, **{f"score.{name}": value for name, value in part.scores.items()}}
-        header = {
-            name: json.dumps(value)
-            for name, value in {
-                "prompts": list(part.prompts),
-                "indices": list(part.indices),
-                "decoded": decoded,
-                "seconds": part.seconds,
-                "nfe": part.nfe,
-                "diagnostics": list(part.diagnostics),
-                "spent": dict(part.spent),
-            }.items()
-        }
-        data = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, header)
-        write_atomically(self._part(part.key()), data)
+    def get(self, prompt: str, indices: Sequence[int]) -> Part | None:
+        """Those of the samples of a prompt that are finished, in the order of their indices; None if there are none.
 
-    def get(self, key: str) -> Part | None:
-        """A finished part, or None. A damaged one, or one whose pictures are gone, is removed, to be drawn again."""
-        path = self._part(key)
-        if not path.exists():
+        A file that is damaged, is of other settings, or whose pictures are gone or damaged is removed, so that its
+        samples are drawn again, and named in a warning.
+        """
+        left, found = set(indices), []
+        for part in self._stored(prompt, min(indices), max(indices)):
+            places = [place for place, index in enumerate(part.indices) if index in left]
+            left -= set(part.indices)
+            found += [part.take(places)] if places else []
+        if not found:
             return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = {name: json.loads(value) for name, value in file.metadata().items()}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            scores = {name.removeprefix("score."): value for name, value in tensors.items() if name != "samples"}
-            part = Part(samples=tensors["samples"], scores=scores, **header)
-            pictures = part.decoded if self.settings["modality"] == "image" else []
-            if not all((self.folder / name).is_file() for name in pictures):
-                raise ValueError("a picture is missing")
-            return part
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-            path.unlink()
-            return None
+        part = join(found)
+        return part.take(sorted(range(len(part.indices)), key=lambda place: part.indices[place]))
 
-    def parts(self, keys: Sequence[str]) -> list[Part]:
-        """All parts of the run, in order.
+    def _stored(self, prompt: str, low: int, high: int) -> Iterator[Part]:
+        """The parts of a prompt that may hold samples low to high."""
+        for path in sorted(self.home(prompt).glob("*.safetensors")):
+            first, _, last = path.stem.partition("-")
+            if not (first.isdigit() and last.isdigit()) or int(first) > high or int(last) < low:
+                continue
+            if self._last is None or self._last[0] != path:
+                try:
+                    self._last = path, self._load(path, prompt)
+                except ValueError as error:
+                    logger.warning("%s: its samples are drawn again", error)
+                    path.unlink(missing_ok=True)
+                    continue
+            yield self._last[1]
+
+    def _load(self, path: Path, prompt: str) -> Part:
+        part, facts = load_part(path)
+        if facts["settings"] != self.identity or set(part.prompts) != {prompt}:
+            raise ValueError(f"{path} is of other settings")
+        for name, digest in facts["pictures"].items():
+            if not (self.folder / name).is_file() or _digest(self.folder / name) != digest:
+                raise ValueError(f"{path}: the picture {name} is missing or damaged")
+        return part
+
+    def parts(self, wanted: Mapping[str, Sequence[int]]) -> list[Part]:
+        """All samples of the run, a part a prompt.
+
+        Args:
+            wanted: prompt to the indices of its samples.
 
         Raises:
             RuntimeError: if some are missing, as when another process died.
         """
-        found = {key: self.get(key) for key in keys}
-        parts = [part for part in found.values() if part is not None]
-        if len(parts) < len(keys):
+        found = [self.get(prompt, indices) for prompt, indices in wanted.items()]
+        parts = [part for part in found if part is not None]
+        total, there = sum(map(len, wanted.values())), sum(len(part.indices) for part in parts)
+        if there < total:
             raise RuntimeError(
-                f"{len(keys) - len(parts)} of {len(keys)} batches are missing from {self.folder / 'parts'}, as when a "
-                "process was killed: run the same command again, and only those are drawn"
+                f"{total - there} of {total} samples are missing from {self.folder / 'parts'}, as when a process was "
+                "killed: run the same command again, and only those are drawn"
             )
         return parts
 
-    def write_tables(self, parts: Sequence[Part]) -> None:
-        """Writes samples.csv, samples.parquet and, of a guided run, diagnostics.csv."""
-        table = pd.concat([part.table() for part in parts], ignore_index=True)
-        write_atomically(self.folder / "samples.csv", table.to_csv(index=False).encode())
-        write_atomically(self.folder / "samples.parquet", table.to_parquet(index=False))
-        steps = pd.DataFrame([row for part in parts for row in part.diagnostics])
-        if len(steps):
-            mean = steps.groupby("step", as_index=False).mean()
-            write_atomically(self.folder / "diagnostics.csv", mean.to_csv(index=False).encode())
+    def write(self, parts: Sequence[Part]) -> None:
+        """Writes samples.csv, samples.parquet, of a guided run diagnostics.csv, and of pictures a grid a prompt.
 
-    def write_pictures(self, parts: Sequence[Part]) -> None:
-        """A grid of the samples of each prompt."""
-        names: dict[str, list[str]] = {}
-        for part in parts:
-            for (prompt, _), name in zip(part.rows(), part.decoded, strict=True):
-                names.setdefault(prompt, []).append(name)
-        for prompt, files in names.items():
-            pictures = torch.stack([read_picture(self.folder / name) for name in files])
-            save_png(self.folder / "grids" / f"{picture_name(prompt)}.png", grid(pictures), {"prompt": prompt})
+        Args:
+            parts: all samples, a part a prompt.
+        """
+        table = pd.concat([part.table() for part in parts], ignore_index=True)
+        write_csv(self.folder / "samples.csv", table)
+        write_atomically(self.folder / "samples.parquet", table.to_parquet(index=False))
+        steps = mean_steps(parts)
+        if steps:
+            write_csv(self.folder / "diagnostics.csv", pd.DataFrame(steps))
+        if self.settings["modality"] == "image":
+            for part in parts:
+                pictures = torch.stack([read_picture(self.folder / name) for name in part.decoded])
+                name = f"{prompt_name(part.prompts[0])}.png"
+                save_png(self.folder / "grids" / name, grid(pictures), {"prompt": part.prompts[0]})
 
     def write_lookaheads(self, prompt: str, pixels: Tensor) -> None:
         """The best lookahead samples of a prompt, best first."""
         for rank, picture in enumerate(pixels):
-            name = f"{picture_name(prompt)}-{rank}.png"
+            name = f"{prompt_name(prompt)}-{rank}.png"
             save_png(self.folder / "lookaheads" / name, picture, {"prompt": prompt, "rank": str(rank)})
-
-    def diagnostics(self) -> list[dict[str, float]]:
-        """The mean of each step over the batches; empty for an unguided run."""
-        path = self.folder / "diagnostics.csv"
-        return pd.read_csv(path).to_dict("records") if path.exists() else []
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_atomically(self.folder / "summary.json", json.dumps(summary, indent=1).encode())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

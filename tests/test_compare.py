@@ -128,7 +128,9 @@ def test_finished_work_is_looked_for_once(model, tmp_path, monkeypatch):
     """A part is looked for twice before it is drawn, once if it is there; the weights are read once."""
     looks, prints = Counter(), []
     get, fingerprint = RunFolder.get, UDLM.fingerprint
-    monkeypatch.setattr(RunFolder, "get", lambda run, key: looks.update([(run.folder, key)]) or get(run, key))
+    monkeypatch.setattr(
+        RunFolder, "get", lambda run, prompt, rows: looks.update([(run.folder, prompt)]) or get(run, prompt, rows)
+    )
     monkeypatch.setattr(UDLM, "fingerprint", lambda self: prints.append(self) or fingerprint(self))
     changes = {"samplers": {"best-of-n": BestOfN()}, "prompts": ["a", "b"], "budgets": [8], "seeds": [0, 1, 2]}
     for most in (2, 1):

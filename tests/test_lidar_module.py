@@ -16,7 +16,7 @@ from datamodules import PromptDataModule
 from lidar_lightning import DPOModule, LiDARModule, Lookahead
 from lidar_lightning.adapters import LoRA, describe, trained_state
 from lidar_lightning.rewards import CallableReward, Combined, Validity
-from lidar_lightning.writers import part_key
+from lidar_lightning.writers import RunFolder
 from tests.conftest import tiny
 
 
@@ -33,6 +33,11 @@ def predict(lidar, samples=20, batch_size=8, prompts="molecule", ckpt_path=None)
 
 def strings(parts):
     return {(p, i): s for part in parts for p, i, s in part.table()[["prompt", "index", "sample"]].values.tolist()}
+
+
+def home(folder):
+    """Where the finished samples of the default prompt are."""
+    return RunFolder(folder, {}).home("molecule")
 
 
 def mean(parts):
@@ -95,7 +100,7 @@ def test_run_folder_is_complete(carbon_reward, tmp_path):
 
 def test_finished_batches_are_not_drawn_again(carbon_reward, tmp_path, monkeypatch):
     whole = strings(predict(module(carbon_reward, tmp_path)))
-    (tmp_path / "parts" / f"{part_key(['molecule'], range(8, 16))}.safetensors").write_bytes(b"damaged")
+    (home(tmp_path) / "0000008-0000015.safetensors").write_bytes(b"damaged")
     calls = []
     backbone = tiny()
     predicted = backbone.predict
@@ -107,8 +112,8 @@ def test_finished_batches_are_not_drawn_again(carbon_reward, tmp_path, monkeypat
 def test_missing_batches_are_noticed(carbon_reward, tmp_path):
     lidar = module(carbon_reward, tmp_path)
     predict(lidar)
-    with pytest.raises(RuntimeError, match="1 of 2 batches are missing"):
-        lidar.run.parts([part_key(["molecule"], range(8)), part_key(["molecule"], range(9))])
+    with pytest.raises(RuntimeError, match="1 of 21 samples are missing"):
+        lidar.run.parts({"molecule": range(21)})
 
 
 def test_folder_of_other_settings_is_refused(carbon_reward, tmp_path):
@@ -225,11 +230,11 @@ def test_killed_run_goes_on_where_it_stopped(tmp_path):
     finished(lidar_command(configuration(tmp_path, "whole", steps=64)))
     config = configuration(tmp_path, "killed", steps=64)
     process, parts, deadline = lidar_command(config), tmp_path / "killed" / "parts", time.monotonic() + 120
-    while len(list(parts.glob("[!.]*"))) < 2 and time.monotonic() < deadline:
+    while len(list(parts.glob("*/[!.]*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    kept = {path: path.stat().st_mtime_ns for path in parts.glob("[!.]*")}
+    kept = {path: path.stat().st_mtime_ns for path in parts.glob("*/[!.]*")}
     assert 2 <= len(kept) < 6 and not (tmp_path / "killed" / "summary.json").exists()
     finished(lidar_command(config))
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())

@@ -1,5 +1,6 @@
 """LiDAR sampling of any backbone with `trainer.predict`."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,13 +14,15 @@ from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
 from lidar_lightning.inputs import check_parts, check_prompts
 from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.parts import Part, join, mean_steps
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards import Reward, score, scored_rewards
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.summary import summarise, with_reward
-from lidar_lightning.writers import Part, RunFolder, part_key
+from lidar_lightning.writers import RunFolder
 
+logger = logging.getLogger(__name__)
 DEFAULT_ESS = 0.1
 SHOWN_LOOKAHEADS = 4
 
@@ -120,6 +123,7 @@ class LiDARModule(L.LightningModule):
         self.run = RunFolder(self.out, self.settings()) if self.out else None
         if self.run:
             self.run.open()
+        self.store = BankStore(self.run.folder / "banks") if self.run else None
         self.banks.clear()
         self._guidance = None
 
@@ -128,8 +132,7 @@ class LiDARModule(L.LightningModule):
         if self.lookahead is None:
             raise ValueError("this module has no lookahead: it samples the plain model")
         if prompt not in self.banks:
-            store = BankStore(self.run.folder / "banks") if self.run else None
-            self.banks[prompt] = self.lookahead.bank(self.backbone, prompt, self.seed, self.rewards, store)
+            self.banks[prompt] = self.lookahead.bank(self.backbone, prompt, self.seed, self.rewards, self.store)
         return self.banks[prompt]
 
     def guidance(self, prompts: Sequence[str]) -> LiDARGuidance:
@@ -145,25 +148,52 @@ class LiDARModule(L.LightningModule):
         return self._guidance[1]
 
     def predict_step(self, batch: dict[str, list], batch_idx: int) -> Part:
-        """Draws, decodes and scores {"prompts": P strings, "indices": B sample indices each}."""
+        """The samples {"prompts": P strings, "indices": B sample indices each}: those on disk, the others drawn."""
         prompts, indices = batch["prompts"], batch["indices"]
-        if self.run and (done := self.run.get(part_key(prompts, indices))):
-            return done
+        found = {prompt: self.run and self.run.get(prompt, indices) for prompt in prompts}
+        missing: dict[tuple[int, ...], list[str]] = {}
+        for prompt, part in found.items():
+            left = tuple(index for index in indices if not part or index not in part.indices)
+            missing.setdefault(left, []).append(prompt)
+        parts = [part for part in found.values() if part]
+        parts += [self.draw(some, left) for left, some in missing.items() if left]
+        whole = join(parts)
+        places = {row: place for place, row in enumerate(whole.rows())}
+        return whole.take([places[prompt, index] for prompt in prompts for index in indices])
+
+    def draw(self, prompts: Sequence[str], indices: Sequence[int]) -> Part:
+        """Draws, decodes and scores samples of these indices of each prompt; of a run, they are stored."""
         guidance = self.guidance(prompts) if self.lookahead else None
         begin = time.perf_counter()
         each = [prompt for prompt in prompts for _ in indices]
-        seeds = [stream_seed(self.seed, prompt, index) for prompt in prompts for index in indices]
+        every = [index for _ in prompts for index in indices]
+        seeds = [stream_seed(self.seed, prompt, index) for prompt, index in zip(each, every, strict=True)]
         generators = Generators(seeds, self.device)
         samples, nfe = sample(self.backbone, self.solver, generators, self.backbone.encode(each), guidance)
         decoded = self.backbone.decode(samples)
         scores = {reward.name: score(reward, decoded, each) for reward in self.rewards}
+        scores = {name: value.cpu() for name, value in scores.items()}
         seconds = time.perf_counter() - begin
-        part = Part(
-            prompts, indices, samples, decoded, scores, seconds, nfe, guidance.take_diagnostics() if guidance else []
-        )
-        if self.run:
-            self.run.put(part)
-        return part
+        diagnostics = guidance.take_diagnostics() if guidance else []
+        part = Part(each, every, samples.cpu(), decoded, scores, seconds, nfe, diagnostics)
+        return self.run.put(part) if self.run else part
+
+    def drawn(self) -> dict[str, list[int]]:
+        """Prompt to the indices of its samples, of all batches that this run went through on any device."""
+        batches = cast(Any, self.trainer.predict_dataloaders).dataset
+        count = int(sum(self.trainer.num_predict_batches)) * self.trainer.world_size
+        items = [batches[place] for place in range(min(count, len(batches)))]
+        wanted: dict[str, list[int]] = {}
+        for item in items:
+            for prompt in item["prompts"]:
+                wanted.setdefault(prompt, []).extend(item["indices"])
+        if len(items) < len(batches):
+            total = sum(map(len, wanted.values()))
+            logger.warning(
+                "limit_predict_batches: only %d of %d batches were drawn; tables and report are of their %d samples",
+                len(items), len(batches), total,
+            )  # fmt: skip
+        return wanted
 
     def on_predict_end(self) -> None:
         if not self.run:
@@ -171,14 +201,11 @@ class LiDARModule(L.LightningModule):
         self.trainer.strategy.barrier()
         if not self.trainer.is_global_zero:
             return
-        batches = cast(Any, self.trainer.predict_dataloaders).dataset
-        parts = self.run.parts([part_key(item["prompts"], item["indices"]) for item in batches])
-        parts = with_reward(parts, self.reward)
-        self.run.write_tables(parts)
-        prompts = list(dict.fromkeys(prompt for part in parts for prompt in part.prompts))
-        banks = [self.bank(prompt) for prompt in prompts] if self.lookahead else []
+        wanted = self.drawn()
+        parts = with_reward(self.run.parts(wanted), self.reward)
+        self.run.write(parts)
+        banks = [self.bank(prompt) for prompt in wanted] if self.lookahead else []
         if self.backbone.modality == "image":
-            self.run.write_pictures(parts)
             for bank in banks:
                 best = self.reward.from_scores(bank.rewards).topk(min(SHOWN_LOOKAHEADS, len(bank.samples))).indices
                 self.run.write_lookaheads(bank.provenance.prompt, self.backbone.decode(bank.samples[best]))
@@ -196,7 +223,7 @@ class LiDARModule(L.LightningModule):
         )
         for logger in self.loggers:
             logger.log_metrics({f"predict/{name}": value for name, value in result.items()})
-            for row in self.run.diagnostics():
+            for row in mean_steps(parts):
                 logger.log_metrics({f"guidance/{k}": v for k, v in row.items() if k != "step"}, step=int(row["step"]))
         write_report(self.run.folder)
 

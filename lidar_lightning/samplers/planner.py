@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from itertools import chain, product
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from lidar_lightning.files import expand, locked
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Sampler, Task, has_own_solver
@@ -151,9 +150,8 @@ class PlannedLiDAR(Sampler):
 
     def stored(self, task: Task, splits: list[Allocation], identity: str) -> Plan:
         """The plan in the folder; one process makes it while others wait."""
-        path = Path(str(self.folder)) / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
+        path = expand(str(self.folder)) / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+        with locked(path):
             if path.exists():
                 return Plan.load(path)
             plan = self.pilot(task, splits)
