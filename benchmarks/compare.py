@@ -12,6 +12,7 @@ import pandas as pd
 from jsonargparse import auto_cli
 
 from lidar_lightning.intervals import Interval, interval
+from lidar_lightning.tables import read_csv
 from lidar_lightning.tabulate import VANILLA
 
 HIDDEN = ["samples", "reward_ci95", "keep"]
@@ -41,7 +42,7 @@ def shown(mean: float, low: float | None, high: float | None) -> Interval:
 
 def over_vanilla(folder: Path, rewards: list[str]) -> pd.DataFrame:
     """By row, how far the mean rewards of a prompt lie above those of the plain model with the same seed."""
-    means = {path.parent: pd.read_csv(path).groupby("prompt")[rewards].mean() for path in folder.rglob("samples.csv")}
+    means = {path.parent: read_csv(path).groupby("prompt")[rewards].mean() for path in folder.rglob("samples.csv")}
     gains = {home: mean - means[home.parent / VANILLA] for home, mean in means.items()}
     rows: dict[str, pd.Series] = {}
     for row in sorted({home.name for home in gains} - {VANILLA}):

@@ -23,6 +23,7 @@ from lidar_lightning.pictures import read_picture
 from lidar_lightning.rewards import Combined, JPEGCompressibility, ShapesReward, ShapesVerdict
 from lidar_lightning.samplers import Meter
 from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
+from lidar_lightning.tables import read_csv
 from recipes import shapes
 from recipes.text_to_image import sample
 
@@ -84,7 +85,7 @@ def run(setting: Setting, model: str, out: Path, checkpoint: str, dtype: str) ->
 
 def kept_samples(setting: Setting, out: Path) -> pd.DataFrame:
     """The pictures of each caption that have the highest guiding reward."""
-    table = pd.read_csv(out / "samples.csv")
+    table = read_csv(out / "samples.csv")
     return table.sort_values("shapes_reward", ascending=False).groupby("prompt", sort=False).head(setting.samples)
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.shapes import Scenes, whole
 from lidar_lightning.backbones.vae import encode, vae_fingerprint
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import expand, sweep, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ class LatentsDataModule(L.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.vae, self.cache, self.batch_size, self.seed = vae, Path(cache), batch_size, seed
+        self.vae, self.cache, self.batch_size, self.seed = vae, expand(cache), batch_size, seed
+        sweep(self.cache)
         self.scenes = {"train": Scenes(count, seed), "validation": Scenes(validation, seed, "validation")}
 
     def path(self, split: str) -> Path:

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import sweep, write_atomically
 from lidar_lightning.hub import at_revision
 from lidar_lightning.pictures import fit, read_picture
+from lidar_lightning.tables import escape
 
 TABLE = "pairs.csv"
 
@@ -71,7 +72,7 @@ def _write_pairs(rows: Iterable[dict[str, Any]], folder: Path, done: int, limit:
                 names.append(f"pictures/{place:07d}-{side[-1]}.jpg")
                 write_atomically(folder / names[-1], row[side])
             chosen, rejected = names if row["label_0"] == 1 else reversed(names)
-            writer.writerow([row["caption"], chosen, rejected])
+            writer.writerow([escape(row["caption"]), chosen, rejected])
             file.flush()
 
 
@@ -113,6 +114,7 @@ def encode_pairs(
         ValueError: naming a picture that cannot be read.
     """
     cache = folder / f"latents-{backbone.fingerprint()}-{backbone.space}"
+    sweep(cache)
     pictures = sorted({row[side] for row in items for side in ("chosen", "rejected")})
     prompts = sorted({row["prompt"] for row in items})
     work = [(key, True) for key in pictures] + [(key, False) for key in prompts]

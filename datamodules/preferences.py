@@ -1,5 +1,6 @@
 """Preference pairs, from a file or straight from scored banks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.picture_pairs import TABLE, PicturePairs, download_pairs, encode_pairs
 from lidar_lightning.bank import LookaheadBank
+from lidar_lightning.files import expand
 from lidar_lightning.rewards import Reward
+from lidar_lightning.tables import read_csv
 
 
 class Pairs(Dataset):
@@ -34,8 +37,12 @@ def read_pairs(path: str | Path) -> list[dict[str, Any]]:
         ValueError: if the file is missing or of another kind, a column is, or a row is empty or prefers a sample to
             itself.
     """
-    path = Path(path)
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}
+    path = expand(path)
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".csv": lambda p: read_csv(p).replace("", float("nan")),
+        ".parquet": pd.read_parquet,
+        ".jsonl": lambda p: pd.read_json(p, lines=True),
+    }
     if not path.is_file() or path.suffix not in readers:
         raise ValueError(f"no preference file at {path}: give a .csv, .jsonl or .parquet file")
     try:
@@ -117,7 +124,7 @@ class PreferenceDataModule(L.LightningDataModule):
                 f"fraction must be in (0, 0.5], validation in [0, 1), pairs and batch_size at least 1, "
                 f"got {fraction}, {validation}, {pairs} and {batch_size}"
             )
-        self.path, self.reward, self.pairs, self.fraction = Path(path), reward, pairs, fraction
+        self.path, self.reward, self.pairs, self.fraction = expand(path), reward, pairs, fraction
         self.validation, self.batch_size, self.seed, self.hub = validation, batch_size, seed, hub
 
     def prepare_data(self) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import pandas as pd
 from torch.utils.data import DataLoader, Dataset
+
+from lidar_lightning.files import expand
+from lidar_lightning.sizes import check_memory
+from lidar_lightning.tables import read_csv
 
 logger = logging.getLogger(__name__)
 READ = (".txt", ".jsonl", ".csv")
@@ -25,14 +28,14 @@ def read_prompts(path: str | Path, column: str = "prompt") -> list[str]:
     Raises:
         ValueError: if the file is missing or of another kind, has no such column, or a prompt is empty or no text.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if not path.is_file():
         raise ValueError(f"no prompt file at {path}: give a {', '.join(READ)} file, or the prompts themselves")
     if path.suffix not in READ:
         raise ValueError(f"cannot read prompts from {path}: it is none of {', '.join(READ)}")
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, keep_default_na=False, dtype=str)
+            table = read_csv(path, dtype=str)
             if column not in table:
                 raise ValueError(f"it has no column {column!r}, but {', '.join(table)}")
             lines = list(enumerate(table.to_dict("records"), 2))
@@ -78,6 +81,7 @@ class PromptBatches(Dataset):
     """
 
     def __init__(self, prompts: Sequence[str], samples: int, batch_size: int):
+        check_memory(f"samples={samples} of {len(prompts)} prompts", samples * len(prompts))
         together = max(1, batch_size // samples)
         groups = [list(prompts[i : i + together]) for i in range(0, len(prompts), together)]
         chunks = [list(range(i, min(i + batch_size, samples))) for i in range(0, samples, batch_size)]

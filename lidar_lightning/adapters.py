@@ -1,5 +1,6 @@
 """LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, saved by themselves."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+
+from lidar_lightning.sizes import check_memory
 
 if TYPE_CHECKING:
     from lidar_lightning.backbones.base import Backbone
@@ -32,6 +35,8 @@ class LoRA:
             raise ValueError(f"LoRA needs rank >= 1 and dropout in [0, 1), got {self.rank} and {self.dropout}")
 
 
+TRAINED = 16
+"""Bytes of a parameter in training: float32, its gradient and two moments of Adam."""
 OWN = "default"
 """The adapter that `add_lora` makes; others came with a pipeline."""
 
@@ -123,6 +128,9 @@ def add_lora(backbone: "Backbone", lora: LoRA) -> None:
     """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet; others that are on
     stay on."""
     backbone.requires_grad_(False)
+    layers = [m.weight for name, m in backbone.named_modules() if re.fullmatch(backbone.lora_targets, name)]
+    entries = sum(len(weight) + weight[0].numel() for weight in layers)
+    check_memory(f"LoRA of rank {lora.rank} on {len(layers)} layers", lora.rank * entries, TRAINED)
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import expand
 from lidar_lightning.hub import at_revision
 from lidar_lightning.pictures import read_picture
 from lidar_lightning.rewards.clip import CLIPScore
+from lidar_lightning.tables import read_csv, write_csv
 
 CONFIDENCE, COUNTING_CONFIDENCE, MOST_OBJECTS = 0.3, 0.9, 16
 POSITION_MARGIN = 0.1
@@ -209,7 +210,7 @@ def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:
         ValueError: if it is missing, or a line is damaged.
     """
     try:
-        lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [json.loads(line) for line in expand(path).read_text(encoding="utf-8").splitlines() if line.strip()]
         return {line["prompt"]: line for line in lines if line["include"] and line["tag"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read GenEval metadata from {path}: {error!r}") from error
@@ -225,10 +226,10 @@ def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colour
         ValueError: if the run has no samples, a prompt of it is not in the metadata, or one asks for an object that the
             detector does not know, so that no picture could pass.
     """
-    folder, wanted = Path(run), read_metadata(metadata)
+    folder, wanted = expand(run), read_metadata(metadata)
     if not (folder / "samples.csv").is_file():
         raise ValueError(f"{str(folder)!r} holds no samples.csv: give the output folder of a predict run")
-    table = pd.read_csv(folder / "samples.csv")
+    table = read_csv(folder / "samples.csv", dtype={"sample": str, "prompt": str})
     if unknown := set(table["prompt"]) - set(wanted):
         raise ValueError(f"{len(unknown)} prompts of the run are not in {metadata}, e.g. {sorted(unknown)[0]!r}")
     prompts = table["prompt"].unique()
@@ -245,6 +246,6 @@ def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colour
         confidence = COUNTING_CONFIDENCE if entry["tag"] == "counting" else CONFIDENCE
         rows.append((sample, entry["tag"], *verdict(picture, entry, detect(picture, confidence), colours)))
     judged = pd.DataFrame(rows, columns=["sample", "tag", "correct", "reason"])
-    write_atomically(folder / "geneval.csv", judged.to_csv(index=False).encode())
+    write_csv(folder / "geneval.csv", judged)
     tags = judged.groupby("tag")["correct"].mean()
     return {**{str(tag): float(share) for tag, share in tags.items()}, "overall": float(tags.mean())}

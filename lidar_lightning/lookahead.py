@@ -20,6 +20,7 @@ from lidar_lightning.presets import preset as find_preset
 from lidar_lightning.rewards import Reward
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.sizes import check_memory, sample_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,10 @@ class Lookahead:
         other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder, self.same_space)
         other._loaded = self._loaded
         return other
+
+    def check_size(self, backbone: Backbone) -> None:
+        """Raises ValueError if a bank of a model does not fit the memory of this machine."""
+        check_memory(f"a bank of n={self.n} lookaheads", self.n, sample_bytes(backbone))
 
     def source(self, backbone: Backbone) -> Backbone:
         """The model that draws lookaheads for `backbone`."""

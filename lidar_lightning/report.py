@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import expand, write_atomically
 from lidar_lightning.galleries import molecule_section, picture_section, section
 from lidar_lightning.plots import budget_chart, ess_chart, histograms
 from lidar_lightning.run_data import Run, read_run, read_summary, reward_columns
@@ -34,7 +34,7 @@ def write_report(run: str | Path) -> Path:
         ValueError: if the folder or summary.json is missing, or a file is damaged or lacks what is shown.
         OSError: naming the file, if it cannot be written.
     """
-    folder = Path(run)
+    folder = expand(run)
     summary = read_summary(folder)
     modality = summary.get("modality", "molecule")
     if modality not in GALLERIES:

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 from rdkit import Chem
 
+from lidar_lightning.files import check_name
 from lidar_lightning.rewards.molecules import parse
+from lidar_lightning.tables import read_csv
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
     methods = summary.get("methods") if isinstance(summary, dict) else None
     if not isinstance(methods, dict) or not methods or not all(isinstance(row, dict) for row in methods.values()):
         raise ValueError(f'{str(path)!r} lists no methods: it needs {{"methods": {{name: {{"reward": ...}}}}}}')
+    for name in methods:
+        check_name(f"a method in {str(path)!r}", name)
     if not isinstance(summary.get("settings") or {}, dict):
         raise ValueError(f'"settings" in {str(path)!r} must be a dict, got {type(summary["settings"]).__name__}')
     return summary
@@ -108,10 +112,7 @@ def _read_csv(places: Sequence[Path], required: Sequence[str]) -> pd.DataFrame |
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         return None
-    try:
-        frame = pd.read_csv(path, dtype={"sample": str, "prompt": str}, keep_default_na=False)
-    except (ValueError, pd.errors.ParserError) as error:
-        raise ValueError(f"{str(path)!r} is damaged, not a readable CSV file ({error})") from error
+    frame = read_csv(path, dtype={"sample": str, "prompt": str})
     missing = [column for column in required if column not in frame]
     if missing:
         raise ValueError(f"{str(path)!r} lacks the columns {missing}, it has {list(frame.columns)}")

@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from lidar_lightning.assets import QM9_SMILES
+from lidar_lightning.files import expand
 from lidar_lightning.hub import at_revision
+from lidar_lightning.tables import read_csv
 
 COLUMNS = ("canonical_smiles", "smiles", "SMILES")
 
@@ -22,7 +24,7 @@ def read_smiles(path: str | Path | None = None, column: str | None = None) -> li
     Raises:
         ValueError: if the file is missing, empty, unreadable, of another kind, or has no such column.
     """
-    path = Path(path or QM9_SMILES).expanduser()
+    path = expand(path or QM9_SMILES)
     if not path.is_file():
         raise ValueError(f"no SMILES file at {path}: give a .txt, .smi, .csv or .parquet file, or leave the path out")
     kind = next((suffix for suffix in reversed(path.suffixes) if suffix != ".gz"), "")
@@ -31,7 +33,7 @@ def read_smiles(path: str | Path | None = None, column: str | None = None) -> li
             with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
                 strings = [(line.split() or [""])[0] for line in file]
         elif kind in {".csv", ".parquet"}:
-            table = pd.read_csv(path, keep_default_na=False) if kind == ".csv" else pd.read_parquet(path)
+            table = read_csv(path) if kind == ".csv" else pd.read_parquet(path)
             strings = _column(table, column, path)
         else:
             raise ValueError("it is none of .txt, .smi, .csv, .parquet (text may be gzipped)")

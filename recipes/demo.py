@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lidar_lightning.files import write_atomically
+from lidar_lightning.files import expand, write_atomically
 from lidar_lightning.report import write_report
 from recipes import qm9_dpo, qm9_lidar, shapes
 
@@ -21,7 +21,7 @@ def molecules(
     seed: int = 0,
 ) -> str:
     """Molecules with many rings. Writes `out`/summary.json and `out`/report.html, and returns its path."""
-    folder = Path(out)
+    folder = expand(out)
 
     def predict(method: str, checkpoint: str | None = None) -> None:
         qm9_lidar.main(
@@ -51,7 +51,7 @@ def pictures(
     seed: int = 0,
 ) -> str:
     """Pictures of coloured shapes. Writes `out`/summary.json and `out`/report.html, and returns its path."""
-    folder = Path(out)
+    folder = expand(out)
     pairs = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
     training = str(folder / "training" / "dpo")
     checkpoint = shapes.dpo(pairs, training, model, dpo_steps, fraction=0.25, reward=reward)
@@ -77,7 +77,7 @@ def collect(folder: Path, header: dict[str, Any], shown: tuple[str, ...]) -> str
 
 def main(out: str = "outputs/demo", seed: int = 0) -> str:
     """Molecules into `out`, then pictures into `out`/shapes; returns the paths of both reports."""
-    return "\n".join((molecules(out, seed=seed), pictures(str(Path(out) / "shapes"), seed=seed)))
+    return "\n".join((molecules(out, seed=seed), pictures(str(expand(out) / "shapes"), seed=seed)))
 
 
 if __name__ == "__main__":

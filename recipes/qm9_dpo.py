@@ -1,13 +1,12 @@
 """DPO on the best and worst molecules of a bank: `python -m recipes.qm9_dpo --banks outputs/qm9/lidar/banks`."""
 
-from pathlib import Path
-
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import PreferenceDataModule
 from lidar_lightning import UDLM, DPOModule
+from lidar_lightning.files import expand
 from lidar_lightning.rewards import RingCount
 
 
@@ -25,7 +24,7 @@ def main(
 ) -> str:
     """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped."""
     L.seed_everything(seed, verbose=False)
-    last = Path(out) / "last.ckpt"
+    last = expand(out) / "last.ckpt"
     trainer = L.Trainer(
         max_steps=steps,
         callbacks=[ModelCheckpoint(out, every_n_train_steps=25, save_last=True)],

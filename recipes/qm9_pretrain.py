@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datamodules import QM9DataModule
 from lidar_lightning.backbones import UDLM
+from lidar_lightning.files import expand
 from lidar_lightning.modules.pretrain import PretrainModule
 
 
@@ -29,7 +30,7 @@ def main(
 
     With `init`, the name or folder of a checkpoint, training goes on from its weights instead of from random ones.
     """
-    folder = Path(out)
+    folder = expand(out)
     if init:
         backbone = UDLM.from_pretrained(init)
     else:

@@ -1,13 +1,12 @@
 """Learn the value of SVDD-MC from plain molecules: `python -m recipes.qm9_value --out outputs/qm9/value`."""
 
-from pathlib import Path
-
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import RolloutDataModule
 from lidar_lightning import UDLM, ValueModule
+from lidar_lightning.files import expand
 from lidar_lightning.rewards import RingCount
 
 
@@ -31,7 +30,7 @@ def main(
     )
     module = ValueModule((backbone.model_length,), backbone.vocab_size)
     trainer.fit(module, RolloutDataModule(backbone, RingCount(), "molecule", samples, steps, temperature, seed))
-    return str(Path(out) / "last.ckpt")
+    return str(expand(out) / "last.ckpt")
 
 
 if __name__ == "__main__":

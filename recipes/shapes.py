@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 from typing import Literal
 
 from tqdm.auto import tqdm
@@ -11,6 +10,7 @@ from datamodules import ShapesDataModule
 from lidar_lightning import BankStore, Flux, Lookahead, RewardTuningModule, StableDiffusion
 from lidar_lightning.assets import asset_path
 from lidar_lightning.backbones.pipeline import PipelineBackbone
+from lidar_lightning.files import expand
 from lidar_lightning.rewards import ShapesReward, ShapesVerdict
 from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import LENGTH, draw_prompt, held_out_prompts
@@ -28,7 +28,7 @@ def load(model: str = MODEL, dtype: str = "float32") -> PipelineBackbone:
     Raises:
         ValueError: if there is none.
     """
-    index = (asset_path(model) or Path(model)) / "model_index.json"
+    index = (asset_path(model) or expand(model)) / "model_index.json"
     if not index.is_file():
         raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd or shapes-flux, or train one")
     if json.loads(index.read_text())["_class_name"] == "FluxPipeline":
@@ -120,7 +120,9 @@ def tune(
 
     Returns the path of their checkpoint; goes on where a killed run stopped.
     """
-    module = RewardTuningModule(load(model), ShapesReward(reward), method, calls, lr=lr, export=str(Path(out) / "lora"))
+    module = RewardTuningModule(
+        load(model), ShapesReward(reward), method, calls, lr=lr, export=str(expand(out) / "lora")
+    )
     return fit(module, ShapesDataModule(batch_size=batch_size), out, steps, accumulate=1, precision="32-true")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from datamodules import ShapesDataModule
+from lidar_lightning.files import expand
 from lidar_lightning.modules.contrastive import ContrastiveModule
 from lidar_lightning.shapes.scorer import ShapesScorer
 from recipes.training import fit
@@ -28,7 +29,7 @@ def main(
 
     A batch holds `batch_size` scenes and as many twins.
     """
-    folder = Path(out)
+    folder = expand(out)
     torch.manual_seed(seed)
     model = ShapesScorer(width, layers)
     data = ShapesDataModule(batch_size=batch_size, validation=validation, twins=True, seed=seed)

@@ -7,6 +7,7 @@ import torch
 
 from datamodules import ShapesDataModule
 from lidar_lightning.backbones.vae import encode
+from lidar_lightning.files import expand
 from lidar_lightning.modules.autoencoder import AutoencoderModule
 from lidar_lightning.shapes.networks import autoencoder, standardise
 from recipes.training import fit
@@ -29,7 +30,7 @@ def main(
     The validation logs `val/read`, the fraction of reconstructions that are still read right: go on until it is 0.97.
     The latents of what is written have mean 0 and standard deviation 1 in each channel.
     """
-    folder = Path(out)
+    folder = expand(out)
     torch.manual_seed(seed)
     vae = autoencoder(widths)
     data = ShapesDataModule(batch_size=batch_size, validation=validation, seed=seed)

@@ -1,6 +1,5 @@
 """What the recipes of the image models share: a predict run, a DPO run, and how all fine-tuning runs."""
 
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,6 +9,7 @@ from lightning.pytorch.loggers import CSVLogger
 from datamodules import PreferenceDataModule, PromptDataModule
 from lidar_lightning import Backbone, DPOModule, LiDARModule, Lookahead, Reward
 from lidar_lightning.adapters import LoRA
+from lidar_lightning.files import expand
 from lidar_lightning.modules.tuning import TuningModule
 
 
@@ -55,7 +55,7 @@ def fine_tune(
     """
     L.seed_everything(0, verbose=False)
     data = PreferenceDataModule(pairs, reward, per_bank, fraction, batch_size=batch_size)
-    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, decay=decay, export=str(Path(out) / "lora"))
+    module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, decay=decay, export=f"{out}/lora")
     return fit(module, data, out, steps, accumulate, precision)
 
 
@@ -63,7 +63,7 @@ def fit(
     module: TuningModule, data: L.LightningDataModule, out: str, steps: int, accumulate: int, precision: Any
 ) -> str:
     """Fits for `steps` optimizer steps in all, from `out`/last.ckpt if there is one, and returns its path."""
-    last = Path(out) / "last.ckpt"
+    last = expand(out) / "last.ckpt"
     trainer = L.Trainer(
         max_steps=steps,
         accumulate_grad_batches=accumulate,

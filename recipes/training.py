@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datamodules.latents import LatentsDataModule
+from lidar_lightning.files import expand
 from lidar_lightning.modules.latent_pretrain import LatentPretrainModule
 from lidar_lightning.shapes.networks import save_half
 
@@ -83,7 +84,7 @@ def pretrain(
         lr, decay, guidance, per_category: see `LatentPretrainModule`.
         seed: of weights and scenes.
     """
-    folder = Path(out)
+    folder = expand(out)
     torch.manual_seed(seed)
     autoencoder: Any = AutoencoderKL.from_pretrained(vae)
     autoencoder.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def split_path(path: str) -> tuple[str, str | None]:
 
     The repository may be OWNER/REPOSITORY@REVISION.
     """
+    path = os.path.expanduser(path)
     if Path(path).is_file():
         return str(Path(path).parent), Path(path).name
     parts = path.split("/")

@@ -16,6 +16,7 @@ from lidar_lightning.adapters import (
     trained_state,
 )
 from lidar_lightning.backbones import Backbone
+from lidar_lightning.files import expand
 
 
 class TuningModule(L.LightningModule):
@@ -63,7 +64,7 @@ class TuningModule(L.LightningModule):
 
     def on_train_end(self) -> None:
         if self.export and self.trainer.is_global_zero:
-            self.backbone.export_lora(self.export)
+            self.backbone.export_lora(expand(self.export))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Otherwise LightningCLI would put this class in the place of the predicting one.

@@ -1,6 +1,7 @@
 """The learned value of SVDD-MC: what noised samples are worth, by regression on rollouts, with `trainer.fit`."""
 
 import math
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,7 @@ class ValueModule(L.LightningModule):
         Raises:
             ValueError: naming the file, if it is missing or no such checkpoint.
         """
+        path = os.path.expanduser(path)
         if not Path(path).is_file():
             raise ValueError(
                 f"no checkpoint of a ValueModule at {path}: `lidar fit -c configs/qm9/value.yaml` makes one"
