@@ -13,10 +13,13 @@ from typing import Any, NoReturn
 import lightning as L
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lidar_lightning.checkpoint_file import read_checkpoint
 from lidar_lightning.errors import closest, one_line
+from lidar_lightning.lifetime import end_with_parent
+from lidar_lightning.used_config import SaveUsedConfig
 
 logger = logging.getLogger("lidar_lightning")
 USAGE = """usage: lidar COMMAND ...
@@ -84,6 +87,15 @@ class LidarCLI(LightningCLI):
             read_checkpoint(path, resume=self.config.subcommand == "fit")
             settings.ckpt_path = str(Path(path).expanduser())
 
+    def before_predict(self) -> None:
+        """Raises ValueError if nothing keeps what is going to be drawn."""
+        writers = [callback for callback in self.trainer.callbacks if isinstance(callback, BasePredictionWriter)]  # type: ignore[attr-defined]
+        if getattr(self.model, "out", "") is None and not writers:
+            raise ValueError(
+                "out is null, so that all samples would be thrown away: give --model.init_args.out FOLDER, or a "
+                "callback that writes predictions"
+            )
+
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Checkpoints are loaded with weights only, also those of a URL, which Lightning would unpickle."""
         return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
@@ -109,16 +121,16 @@ def run(arguments: Sequence[str]) -> None:
 
         call(write_report, rest)
     elif command == "compare":
-        from lidar_lightning.compare import compare
+        from lidar_lightning.compare_command import compare_command
 
-        call(compare, rest, as_positional=False)
+        print(compare_command(rest, Parser))
     elif command in LidarCLI.subcommands():
         LidarCLI(
             L.LightningModule,
             L.LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveUsedConfig,
             seed_everything_default=0,
             parser_class=Parser,
             args=list(arguments),
@@ -139,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run.*")
+    end_with_parent()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         run([argument for argument in given if argument != "--debug"])

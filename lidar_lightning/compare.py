@@ -1,7 +1,5 @@
 """Samplers side by side: methods x budgets x seeds on one loop, with one solver and one meter. `lidar compare`."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,14 +13,16 @@ from tqdm.auto import tqdm
 from datamodules.prompts import PromptDataModule
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.describe import describe
-from lidar_lightning.files import expand, locked, sweep
+from lidar_lightning.files import check_name, expand, locked, sweep
 from lidar_lightning.inputs import check_counts, check_parts, check_prompts
+from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.parts import Part
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.samplers.base import Sampler, Task
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.sizes import check_memory, sample_bytes
 from lidar_lightning.tabulate import VANILLA, Cell, rewarded, tabulate
 from lidar_lightning.writers import RunFolder
 
@@ -74,6 +74,8 @@ class Comparison:
         batch_size: int = 256,
         training_data: str | None = None,
     ):
+        for name in samplers:
+            check_name("the name of a sampler", name)
         if not samplers or not budgets or not seeds or VANILLA in samplers:
             raise ValueError(
                 f"a comparison needs samplers, none of them called {VANILLA!r}, budgets and seeds, got "
@@ -98,10 +100,16 @@ class Comparison:
         check_prompts(self.rewards, self.prompts)
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
         self.training_data, self.solver = training_data, backbone.random_solver(steps)
+        check_memory(
+            f"samples={samples} of {len(self.prompts)} prompts", samples * len(self.prompts), sample_bytes(backbone)
+        )
         self.samplers: dict[tuple[str, int], Sampler] = {(VANILLA, steps): BestOfN(1)}
         for budget in budgets:
             for name, sampler in samplers.items():
                 self.samplers[name, budget] = sampler.within(budget, steps, samples)
+        for sampler in self.samplers.values():
+            if isinstance(lookahead := getattr(sampler, "lookahead", None), Lookahead):
+                lookahead.check_size(backbone)
         # Before they run: some keep what they have seen.
         self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
@@ -153,11 +161,15 @@ class Comparison:
         """Cells and prompts that are not on disk; several processes may share them."""
         return ((cell, prompt) for cell in self.runs for prompt in self.prompts if not self.finished(cell, prompt))
 
-    def work(self) -> None:
-        """Draws everything that is left; what another process has begun is waited for."""
+    def open(self) -> None:
+        """Begins or continues the runs. Raises ValueError if the folder of one holds another."""
         sweep(self.out)
         for run in self.runs.values():
             run.open()
+
+    def work(self) -> None:
+        """Draws everything that is left; what another process has begun is waited for."""
+        self.open()
         with tqdm(total=len(self.cells) * len(self.prompts), unit="prompt") as bar:
             while left := list(self.pending()):
                 bar.n = bar.total - len(left)
@@ -223,22 +235,17 @@ def compare(processes: int = 1, **settings: Any) -> str:
     """Draws and tabulates a comparison; returns the path of its report.
 
     Args:
-        processes: that share the work; each but this one runs the same command again.
+        processes: of the command line, that share the work: see `compare_command`. From Python one.
         settings: of `Comparison`.
 
     Raises:
-        ValueError: as `Comparison`, or if `processes` is below 1.
+        ValueError: as `Comparison`, or if `processes` is not 1.
     """
-    if processes < 1:
-        raise ValueError(f"processes must be at least 1, got {processes}")
+    if processes != 1:
+        raise ValueError(
+            f"objects of Python stay in one process, got processes={processes}: write the settings to a FILE and run "
+            f"`lidar compare --config FILE --processes {processes}`, or compare_command with these arguments"
+        )
     comparison = Comparison(**settings)
-    command = [sys.executable, "-m", "lidar_lightning.cli", *sys.argv[1:], "--processes=1"]
-    others = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(processes - 1)]
-    try:
-        comparison.work()
-        for other in others:
-            other.wait()
-    finally:
-        for other in others:
-            other.kill()
+    comparison.work()
     return str(comparison.finish())

@@ -16,6 +16,7 @@ from datamodules import PromptDataModule
 from lidar_lightning import DPOModule, LiDARModule, Lookahead
 from lidar_lightning.adapters import LoRA, describe, trained_state
 from lidar_lightning.rewards import CallableReward, Combined, Validity
+from lidar_lightning.tables import read_csv
 from lidar_lightning.writers import RunFolder
 from tests.conftest import tiny
 
@@ -78,7 +79,7 @@ def test_a_run_of_a_combined_reward_reports_it(carbon_reward, tmp_path):
     length = CallableReward(lambda samples, prompts: [float(len(s)) for s in samples], name="length")
     reward = Combined([carbon_reward, length])
     predict(module(reward, tmp_path))
-    table = pd.read_csv(tmp_path / "samples.csv", keep_default_na=False)
+    table = read_csv(tmp_path / "samples.csv")
     parts = {name: torch.tensor(table[name]).float() for name in ("carbons", "length")}
     assert table[reward.name].tolist() == pytest.approx(reward.from_scores(parts).tolist(), abs=1e-6)
     assert reward.name in (tmp_path / "report.html").read_text()
@@ -86,7 +87,7 @@ def test_a_run_of_a_combined_reward_reports_it(carbon_reward, tmp_path):
 
 def test_run_folder_is_complete(carbon_reward, tmp_path):
     predict(module(carbon_reward, tmp_path, ess=0.3))
-    table = pd.read_csv(tmp_path / "samples.csv", keep_default_na=False)
+    table = read_csv(tmp_path / "samples.csv")
     assert list(table) == ["prompt", "index", "sample", "carbons"] and table["index"].tolist() == list(range(20))
     assert table["carbons"].tolist() == [float(s.count("C")) for s in table["sample"]]
     pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "samples.parquet"))
@@ -220,7 +221,7 @@ def finished(process: subprocess.Popen) -> None:
 def test_two_processes_draw_what_one_does(tmp_path):
     finished(lidar_command(configuration(tmp_path, "one", devices=1)))
     finished(lidar_command(configuration(tmp_path, "two", devices=2, strategy="ddp")))
-    one, two = (pd.read_csv(tmp_path / name / "samples.csv") for name in ("one", "two"))
+    one, two = (read_csv(tmp_path / name / "samples.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
     assert len(one) == 24
 
@@ -238,5 +239,5 @@ def test_killed_run_goes_on_where_it_stopped(tmp_path):
     assert 2 <= len(kept) < 6 and not (tmp_path / "killed" / "summary.json").exists()
     finished(lidar_command(config))
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
-    whole, killed = (pd.read_csv(tmp_path / name / "samples.csv") for name in ("whole", "killed"))
+    whole, killed = (read_csv(tmp_path / name / "samples.csv") for name in ("whole", "killed"))
     pd.testing.assert_frame_equal(whole, killed)

@@ -13,6 +13,7 @@ import torch
 
 from lidar_lightning.files import locked, sweep, write_atomically
 from lidar_lightning.parts import Part, join
+from lidar_lightning.tables import read_csv
 from lidar_lightning.tensor_files import load_tensors, save_tensors
 from lidar_lightning.writers import RunFolder
 from tests.conftest import tiny
@@ -72,7 +73,7 @@ def test_parts_of_other_settings_are_drawn_again_and_named(carbon_reward, tmp_pa
     found = strings(predict(module(carbon_reward, tmp_path / "run")))
     assert caplog.text.count("is of other settings: its samples are drawn again") == 3
     assert found == strings(predict(module(carbon_reward, tmp_path / "other")))
-    table = pd.read_csv(tmp_path / "run" / "samples.csv", keep_default_na=False)
+    table = read_csv(tmp_path / "run" / "samples.csv")
     assert table["sample"].tolist() == list(found.values())
 
 

@@ -11,6 +11,7 @@ import lightning as L
 from lidar_lightning.adapters import prepare_for_checkpoint
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank
+from lidar_lightning.files import check_name
 from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
 from lidar_lightning.inputs import check_parts, check_prompts
 from lidar_lightning.lookahead import Lookahead
@@ -81,6 +82,9 @@ class LiDARModule(L.LightningModule):
             ess = DEFAULT_ESS
         scored_rewards(reward, metrics or [])
         check_settings(scale, temperature, ess, start, stop)
+        check_name("method", method)
+        if lookahead:
+            lookahead.check_size(backbone)
         self.backbone, self.reward, self.lookahead, self.metrics = backbone, reward, lookahead, metrics or []
         self.guidance_settings = {
             "scale": scale, "temperature": temperature, "ess": ess, "start": start, "stop": stop

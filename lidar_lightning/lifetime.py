@@ -1,0 +1,36 @@
+"""A process that another `lidar` started ends with it, whatever ended that one."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+import psutil
+
+PARENT = "LIDAR_PARENT"
+"""Environment variable: the process that started this one."""
+
+
+def end_with_parent() -> None:
+    """Ties this process to the `lidar` that started it, if one did, and will tie those that it starts to itself.
+
+    On Linux the kernel ends it at once; everywhere a thread looks every second whether the parent is still the same.
+    """
+    parent = int(os.environ.get(PARENT, 0))
+    os.environ[PARENT] = str(os.getpid())
+    if parent in (0, os.getpid()):
+        return
+    if os.getppid() == parent:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    elif not psutil.pid_exists(parent):
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent and psutil.pid_exists(parent):
+        time.sleep(1)
+    os._exit(1)
