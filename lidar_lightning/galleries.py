@@ -89,10 +89,13 @@ def _picture(path: Path, caption: str) -> str:
     """A thumbnail that lies in the page itself."""
     if not path.is_file():
         raise ValueError(f"the picture {path} of the run is missing: run the experiment again")
-    with Image.open(path) as image:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "webp", quality=88)
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            image.convert("RGB").save(buffer, "webp", quality=88)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the picture {path} of the run is damaged ({error}): run the experiment again") from error
     data = base64.b64encode(buffer.getvalue()).decode()
     shown = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><img class="picture" src="data:image/webp;base64,{data}" alt="">{shown}</figure>'

@@ -37,7 +37,7 @@ def write_report(run: str | Path) -> Path:
     folder = expand(run)
     summary = read_summary(folder)
     modality = summary.get("modality", "molecule")
-    if modality not in GALLERIES:
+    if not isinstance(modality, str) or modality not in GALLERIES:
         raise ValueError(f"no report for samples of modality {modality!r}: known are {sorted(GALLERIES)}")
     content = read_run(folder, summary, modality)
     sections = [table_section(content), curves_section(content), reward_section(content), GALLERIES[modality](content)]

@@ -64,11 +64,17 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
     methods, colours = [], method_colours(rows)
     for name, numbers in rows.items():
         places = [folder / name, folder] if len(rows) == 1 else [folder / name]
-        samples = _read_csv([at / "samples.csv" for at in places], ["sample"])
+        texts = ["sample", "prompt"] if modality == "image" else ["sample"]
+        samples = _read_csv([at / "samples.csv" for at in places], texts)
         samples = pd.DataFrame({"sample": []}) if samples is None else samples
         diagnostics = _read_csv([at / "diagnostics.csv" for at in places], ["step", "ess"])
         molecules = [parse(text) for text in samples["sample"]] if modality == "molecule" else []
         home = next((at for at in places if (at / "samples.csv").is_file()), folder)
+        outside = [name for name in samples["sample"] if ".." in Path(name).parts or Path(name).is_absolute()]
+        if modality == "image" and outside:
+            raise ValueError(
+                f"the picture {outside[0]!r} lies outside the run: samples.csv in {str(home)!r} is damaged"
+            )
         methods.append(Method(name, numbers, samples, molecules, home, diagnostics, colours[name]))
     columns = reward_columns(methods)
     reward = summary.get("reward_name", columns[0] if columns else None)
@@ -94,7 +100,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} holds no summary.json: give the output folder of a predict or compare run")
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole)
     except ValueError as error:
         raise ValueError(f"{str(path)!r} is damaged, not valid JSON ({error}): run the experiment again") from error
     methods = summary.get("methods") if isinstance(summary, dict) else None
@@ -104,7 +110,33 @@ def read_summary(folder: Path) -> dict[str, Any]:
         check_name(f"a method in {str(path)!r}", name)
     if not isinstance(summary.get("settings") or {}, dict):
         raise ValueError(f'"settings" in {str(path)!r} must be a dict, got {type(summary["settings"]).__name__}')
+    if not _are_curves(summary.get("curves") or {}):
+        raise ValueError(
+            f'"curves" in {str(path)!r} is damaged: it maps rewards to methods to points of four finite numbers'
+        )
     return summary
+
+
+def _whole(text: str) -> float:
+    """A whole number of JSON, as far as it can be shown."""
+    return int(text) if len(text) < 19 else float(text)
+
+
+def _are_curves(curves: Any) -> bool:
+    """Whether these are rewards to methods to points (network calls above 0, mean, lower end, upper end)."""
+    if not isinstance(curves, dict) or not all(isinstance(lines, dict) and lines for lines in curves.values()):
+        return False
+    lines = [line for lines in curves.values() for line in lines.values()]
+    if not all(isinstance(line, list) and line for line in lines):
+        return False
+    points = [point for line in lines for point in line]
+    return all(
+        isinstance(point, list)
+        and len(point) == 4
+        and all(isinstance(number, int | float) and math.isfinite(number) for number in point)
+        and point[0] > 0
+        for point in points
+    )
 
 
 def _read_csv(places: Sequence[Path], required: Sequence[str]) -> pd.DataFrame | None:
@@ -116,6 +148,12 @@ def _read_csv(places: Sequence[Path], required: Sequence[str]) -> pd.DataFrame |
     missing = [column for column in required if column not in frame]
     if missing:
         raise ValueError(f"{str(path)!r} lacks the columns {missing}, it has {list(frame.columns)}")
+    for column in frame.columns.difference(["sample", "prompt"], sort=False):
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        garbled = frame[column][numbers.isna() & ~frame[column].astype(str).str.lower().isin(["", "nan"])]
+        if len(garbled):
+            raise ValueError(f"{str(path)!r} is damaged: {garbled.iloc[0]!r} in column {column!r} is no number")
+        frame[column] = numbers
     return frame
 
 

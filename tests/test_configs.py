@@ -13,9 +13,9 @@ COMPARISONS = [path for path in CONFIGS if path.stem.startswith("compare")]
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_comparison_builds_its_samplers_for_every_budget(path, monkeypatch):
+def test_comparison_builds_its_samplers_for_every_budget(path, monkeypatch, tmp_path):
     built = []
-
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Comparison, "work", lambda self: built.append(self))
     monkeypatch.setattr(Comparison, "finish", lambda self: "")
     assert main(["compare", "--config", str(path)]) == 0
