@@ -15,8 +15,10 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.plugins import TorchCheckpointIO
 
 from lidar_lightning.checkpoint_file import read_checkpoint
+from lidar_lightning.checkpoint_io import WholeCheckpointIO
 from lidar_lightning.errors import closest, one_line
 from lidar_lightning.lifetime import end_with_parent
 from lidar_lightning.used_config import SaveUsedConfig
@@ -72,11 +74,14 @@ class LidarCLI(LightningCLI):
 
     def instantiate_trainer(self, **settings: Any) -> L.Trainer:
         try:
-            return super().instantiate_trainer(**settings)
+            trainer = super().instantiate_trainer(**settings)
         except (MisconfigurationException, TypeError, ValueError) as error:
             chosen = {key: self._get(self.config, f"trainer.{key}") for key in ("accelerator", "devices", "strategy")}
             given = ", ".join(f"{key} {value}" for key, value in chosen.items())
             raise ValueError(f"the trainer cannot run with these settings ({given}): {error}") from error
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            trainer.strategy.checkpoint_io = WholeCheckpointIO()
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         """Checks a checkpoint before anything is built. It gives weights only: never the module or its arguments."""

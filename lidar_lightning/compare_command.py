@@ -49,7 +49,7 @@ def read(arguments: Sequence[str], parser_class: Any = ArgumentParser) -> tuple[
 def workers(config: Path, count: int) -> Iterator[list[subprocess.Popen]]:
     """Processes that work on the comparison of a configuration file; they end with this one."""
     end_with_parent()
-    command = [sys.executable, "-m", "lidar_lightning.compare_command", str(config)]
+    command = [sys.executable, "-m", "lidar_lightning.worker", str(config)]
     others = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in range(count)]
     try:
         yield others
@@ -57,8 +57,3 @@ def workers(config: Path, count: int) -> Iterator[list[subprocess.Popen]]:
         for other in others:
             other.kill()
             other.wait()
-
-
-if __name__ == "__main__":
-    end_with_parent()
-    read(["--config", sys.argv[1]])[0].work()

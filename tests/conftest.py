@@ -26,6 +26,10 @@ def tiny(seed: int = 0, length: int = 12, dim: int = 32) -> UDLM:
     return model.eval()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=1, help="how often test_kills.py kills each command")
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Where tensors are small, more threads only wait for each other."""
