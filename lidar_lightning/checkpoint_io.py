@@ -13,8 +13,8 @@ from lidar_lightning.files import sweep, write_atomically
 class WholeCheckpointIO(TorchCheckpointIO):
     """Checkpoints under a temporary name beside their own until they are whole.
 
-    Lightning's own writes to the temporary folder of the system, where a killed run leaves its file, and copies from there
-    if that is another disk, so that a kill can leave half a checkpoint.
+    Lightning writes to the temporary folder of the system, where a killed run leaves its file, and copies from there if
+    that is another disk, so that a kill can leave half a checkpoint.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:

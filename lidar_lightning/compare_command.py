@@ -9,9 +9,17 @@ from typing import Any
 
 from jsonargparse import ArgumentParser, auto_parser
 
+from lidar_lightning import lifetime
 from lidar_lightning.compare import Comparison, compare
-from lidar_lightning.lifetime import end_with_parent
 from lidar_lightning.used_config import write_config
+
+WORKER = """
+import runpy, sys
+runpy.run_path(sys.argv[1])["end_with_parent"]()
+from lidar_lightning.compare_command import read
+read(["--config", sys.argv[2]])[0].work()
+"""
+"""A process is tied to its parent before the imports, which may take a minute on a busy machine."""
 
 
 def compare_command(arguments: Sequence[str], parser_class: Any = ArgumentParser) -> str:
@@ -48,8 +56,8 @@ def read(arguments: Sequence[str], parser_class: Any = ArgumentParser) -> tuple[
 @contextmanager
 def workers(config: Path, count: int) -> Iterator[list[subprocess.Popen]]:
     """Processes that work on the comparison of a configuration file; they end with this one."""
-    end_with_parent()
-    command = [sys.executable, "-m", "lidar_lightning.worker", str(config)]
+    lifetime.end_with_parent()
+    command = [sys.executable, "-c", WORKER, lifetime.__file__, str(config)]
     others = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in range(count)]
     try:
         yield others

@@ -26,11 +26,18 @@ def end_with_parent() -> None:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    elif not psutil.pid_exists(parent):
+    elif not _alive(parent):
         os._exit(1)
 
 
+def _alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _watch(parent: int) -> None:
-    while os.getppid() == parent and psutil.pid_exists(parent):
+    while os.getppid() == parent and _alive(parent):
         time.sleep(1)
     os._exit(1)

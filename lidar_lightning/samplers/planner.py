@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.files import expand, locked
+from lidar_lightning.files import expand, locked, sweep
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Sampler, Task, has_own_solver
@@ -151,6 +151,7 @@ class PlannedLiDAR(Sampler):
     def stored(self, task: Task, splits: list[Allocation], identity: str) -> Plan:
         """The plan in the folder; one process makes it while others wait."""
         path = expand(str(self.folder)) / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+        sweep(path.parent)
         with locked(path):
             if path.exists():
                 return Plan.load(path)
