@@ -111,9 +111,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not isinstance(summary.get("settings") or {}, dict):
         raise ValueError(f'"settings" in {str(path)!r} must be a dict, got {type(summary["settings"]).__name__}')
     if not _are_curves(summary.get("curves") or {}):
-        raise ValueError(
-            f'"curves" in {str(path)!r} is damaged: it maps rewards to methods to points of four finite numbers'
-        )
+        raise ValueError(f'"curves" in {str(path)!r} is damaged: it maps rewards to methods to points of four numbers')
     return summary
 
 
@@ -123,7 +121,7 @@ def _whole(text: str) -> float:
 
 
 def _are_curves(curves: Any) -> bool:
-    """Whether these are rewards to methods to points (network calls above 0, mean, lower end, upper end)."""
+    """Whether these are rewards to methods to points (network calls above 0, mean, lower and upper end or None)."""
     if not isinstance(curves, dict) or not all(isinstance(lines, dict) and lines for lines in curves.values()):
         return False
     lines = [line for lines in curves.values() for line in lines.values()]
@@ -133,7 +131,8 @@ def _are_curves(curves: Any) -> bool:
     return all(
         isinstance(point, list)
         and len(point) == 4
-        and all(isinstance(number, int | float) and math.isfinite(number) for number in point)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in point[:2])
+        and all(end is None or isinstance(end, int | float) and math.isfinite(end) for end in point[2:])
         and point[0] > 0
         for point in points
     )
