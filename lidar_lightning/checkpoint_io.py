@@ -14,10 +14,12 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Checkpoints under a temporary name beside their own until they are whole.
 
     Lightning writes to the temporary folder of the system, where a killed run leaves its file, and copies from there if
-    that is another disk, so that a kill can leave half a checkpoint.
+    that is another disk, so that a kill can leave half a checkpoint. URLs are left to it.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        if "://" in str(path):
+            return super().save_checkpoint(checkpoint, path, storage_options)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         sweep(Path(path).parent)
