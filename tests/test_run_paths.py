@@ -6,8 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from lidar_lightning.compare_command import compare_command
-from lidar_lightning.used_config import HEADER, write_config
 
 from datamodules import PreferenceDataModule, PromptDataModule
 from datamodules.prompts import read_prompts
@@ -15,11 +13,13 @@ from lidar_lightning import BankStore, LiDARModule, Lookahead
 from lidar_lightning.adapters import LoRA, add_lora
 from lidar_lightning.cli import main
 from lidar_lightning.compare import Comparison, compare
+from lidar_lightning.compare_command import compare_command
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards import RingCount
 from lidar_lightning.samplers import BestOfN
 from lidar_lightning.smiles_io import read_smiles
 from lidar_lightning.tables import escape, read_csv, unescape, write_csv
+from lidar_lightning.used_config import HEADER, write_config
 from lidar_lightning.writers import RunFolder
 from tests.conftest import tiny
 from tests.test_cli import failing
