@@ -26,11 +26,12 @@ def end_with_parent() -> None:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    elif not _alive(parent):
+    elif not alive(parent):
         os._exit(1)
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process still runs."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -38,6 +39,6 @@ def _alive(process: int) -> bool:
 
 
 def _watch(parent: int) -> None:
-    while os.getppid() == parent and _alive(parent):
+    while os.getppid() == parent and alive(parent):
         time.sleep(1)
     os._exit(1)

@@ -18,6 +18,7 @@ import pytest
 import torch
 import yaml
 
+from lidar_lightning import lifetime
 from lidar_lightning.checkpoint_io import WholeCheckpointIO
 from lidar_lightning.cli import main
 from lidar_lightning.lifetime import PARENT
@@ -148,29 +149,43 @@ def test_fit_killed_at_random_moments(tmp_path, kills, record_property):
     record_property("killed", count)
 
 
-CHILD = "import time; from lidar_lightning.lifetime import end_with_parent; end_with_parent(); print(1, flush=True); "
 MOTHER = """
-import subprocess, sys
-from lidar_lightning import lifetime
-lifetime.end_with_parent()
-child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
-child.stdout.readline()
+import runpy, subprocess, sys
+runpy.run_path(sys.argv[1])["end_with_parent"]()
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[2:]], stdout=subprocess.PIPE)
+assert child.stdout.readline() == b"tied\\n"
 print(child.pid, flush=True)
 child.wait()
+"""
+CHILD = """
+import psutil, runpy, sys, time
+sys.platform = sys.argv[2]
+runpy.run_path(sys.argv[1])["end_with_parent"]()
+print("tied", flush=True)
+time.sleep(60)
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("platform", ["linux", "elsewhere"])
 def test_a_process_ends_with_its_parent(how, platform):
-    child = f"import sys; sys.platform = {platform!r}; {CHILD}time.sleep(60)"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    environment.pop(PARENT, None)
-    mother = subprocess.Popen([sys.executable, "-c", MOTHER, child], stdout=subprocess.PIPE, env=environment)
-    process = psutil.Process(int(mother.stdout.readline()))
+    environment = {key: value for key, value in os.environ.items() if key != PARENT}
+    command = [sys.executable, "-c", MOTHER, lifetime.__file__, CHILD, lifetime.__file__, platform]
+    mother = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    child = int(mother.stdout.readline())
+    time.sleep(1.5)
+    assert lifetime.alive(child)
     mother.send_signal(how)
     mother.communicate()
-    assert wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+    assert wait_for(lambda: not lifetime.alive(child), 10)
+
+
+def test_a_process_whose_parent_is_gone_already_ends():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    command = [sys.executable, "-c", CHILD, lifetime.__file__, "linux"]
+    orphan = subprocess.run(command, env={**os.environ, PARENT: str(gone.pid)}, capture_output=True, timeout=PATIENCE)
+    assert orphan.returncode == 1 and not orphan.stdout
 
 
 def test_a_killed_write_leaves_the_checkpoint_before(tmp_path, monkeypatch):
@@ -193,7 +208,9 @@ def test_the_command_writes_whole_checkpoints(tmp_path, monkeypatch):
     written = []
     plain = WholeCheckpointIO.save_checkpoint
     monkeypatch.setattr(
-        WholeCheckpointIO, "save_checkpoint", lambda self, c, path, *rest: written.append(path) or plain(self, c, path)
+        WholeCheckpointIO,
+        "save_checkpoint",
+        lambda self, c, path, storage_options=None: written.append(path) or plain(self, c, path),
     )
     options = ["--trainer.callbacks=null", f"--trainer.default_root_dir={tmp_path}", "--trainer.limit_val_batches=0"]
     assert main(["fit", "-c", str(tmp_path / "config.yaml"), *options]) == 0
