@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.order import EpochLoader
 from datamodules.shapes import Scenes, whole
 from lidar_lightning.backbones.vae import encode, vae_fingerprint
 from lidar_lightning.files import expand, sweep, write_atomically
@@ -47,7 +48,7 @@ class LatentsDataModule(L.LightningDataModule):
         count: training scenes.
         validation: scenes of held-out captions.
         batch_size: latents per batch and device; encoding takes as many pictures at a time.
-        seed: of the scenes.
+        seed: of the scenes and of the order of training.
 
     Raises:
         ValueError: if a number is below 1.
@@ -111,7 +112,8 @@ class LatentsDataModule(L.LightningDataModule):
         return Latents(latents, self.scenes[split])
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.training, self.batch_size, shuffle=True, drop_last=True, collate_fn=whole)
+        options: dict[str, Any] = {"drop_last": True, "collate_fn": whole}
+        return EpochLoader(self.training, self.batch_size, self.seed, self.trainer, **options)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.held_out, self.batch_size, collate_fn=whole)

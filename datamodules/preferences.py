@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.order import EpochLoader
 from datamodules.picture_pairs import TABLE, PicturePairs, download_pairs, encode_pairs
 from lidar_lightning.bank import LookaheadBank
 from lidar_lightning.files import expand
@@ -100,11 +101,11 @@ class PreferenceDataModule(L.LightningDataModule):
         fraction: of banks, size of the best and of the worst group, in (0, 0.5].
         validation: fraction of the pairs held out, in [0, 1).
         batch_size: pairs per batch and device.
-        seed: of the pairing and of the split.
+        seed: of the pairing, of the split and of the order of training.
         hub: data set with Pick-a-Pic's columns, of which `pairs` pairs are written into the folder `path` first.
 
     Raises:
-        ValueError: if the pairs cannot be had or a setting is out of range.
+        ValueError: if the pairs cannot be had, are of another space than the model's, or a setting is out of range.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class PreferenceDataModule(L.LightningDataModule):
             if self.reward is None:
                 raise ValueError(f"pairs from the banks of {self.path} need a reward")
             banks = [LookaheadBank.load(file) for file in files]
+            self._check_space(banks)
             items = [
                 item for bank in banks for item in bank_pairs(bank, self.reward, self.pairs, self.fraction, generator)
             ]
@@ -149,6 +151,16 @@ class PreferenceDataModule(L.LightningDataModule):
         held_out = int(len(items) * self.validation)
         parts = [items[i] for i in order[:held_out]], [items[i] for i in order[held_out:]]
         self.held_out, self.training = (self._dataset(part) for part in parts)
+
+    def _check_space(self, banks: list[LookaheadBank]) -> None:
+        module: Any = self.trainer and self.trainer.lightning_module
+        for bank in banks if module else []:
+            if bank.provenance.space != module.backbone.space:
+                raise ValueError(
+                    f"the bank of {bank.provenance.prompt!r} in {self.path} holds samples of the space "
+                    f"{bank.provenance.space}, drawn by {bank.provenance.backbone!r}, but {module.backbone.name!r} has "
+                    f"{module.backbone.space}: draw banks with the model that is trained"
+                )
 
     def _dataset(self, items: list[dict[str, Any]]) -> Dataset:
         module: Any = self.trainer and self.trainer.lightning_module
@@ -164,7 +176,7 @@ class PreferenceDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         size = min(self.batch_size, len(self.training))  # type: ignore[arg-type]
-        return DataLoader(self.training, size, shuffle=True, drop_last=True)
+        return EpochLoader(self.training, size, self.seed, self.trainer, drop_last=True)
 
     def val_dataloader(self) -> DataLoader | list:
         return DataLoader(self.held_out, self.batch_size) if len(self.held_out) else []  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.order import EpochLoader
 from lidar_lightning.files import expand
 from lidar_lightning.sizes import check_memory
 from lidar_lightning.tables import read_csv
@@ -104,12 +105,15 @@ class PromptDataModule(L.LightningDataModule):
         prompts: prompts, or the path of a file of them (see `read_prompts`). An unconditional model takes any label.
         samples: number of samples per prompt.
         batch_size: samples per batch and device.
+        seed: of the order of training.
 
     Raises:
         ValueError: if a prompt is empty or stands twice, there is none, or a number is below 1.
     """
 
-    def __init__(self, prompts: list[str] | str = "molecule", samples: int = 1024, batch_size: int = 256):
+    def __init__(
+        self, prompts: list[str] | str = "molecule", samples: int = 1024, batch_size: int = 256, seed: int = 0
+    ):
         super().__init__()
         if isinstance(prompts, str):
             prompts = read_prompts(prompts) if prompts.endswith((*READ, *OTHER_FILES)) else [prompts]
@@ -117,15 +121,13 @@ class PromptDataModule(L.LightningDataModule):
         if samples < 1 or batch_size < 1:
             raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
         self.prompts, self.dataset = prompts, PromptBatches(prompts, samples, batch_size)
-        self.each, self.batch_size = [prompt for prompt in prompts for _ in range(samples)], batch_size
+        self.each = [prompt for prompt in prompts for _ in range(samples)]
+        self.batch_size, self.seed = batch_size, seed
 
     def predict_dataloader(self) -> DataLoader:
         return DataLoader(self.dataset, batch_size=1, collate_fn=lambda items: items[0])
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(
-            self.each,  # type: ignore[arg-type]
-            self.batch_size,
-            shuffle=True,
-            collate_fn=lambda prompts: {"prompt": prompts},
+        return EpochLoader(
+            self.each, self.batch_size, self.seed, self.trainer, collate_fn=lambda prompts: {"prompt": prompts}
         )

@@ -4,9 +4,9 @@ import logging
 
 import lightning as L
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from datamodules.order import EpochLoader
 from lidar_lightning.backbones import smiles
 from lidar_lightning.smiles_io import read_hub, read_smiles
 
@@ -25,7 +25,7 @@ class QM9DataModule(L.LightningDataModule):
         length: tokens per row, with <bos> and <eos>; that of the model.
         batch_size: rows per device.
         validation: number of rows held out, the same ones for the same seed.
-        seed: of the split.
+        seed: of the split and of the order of training.
         num_workers: of the loaders.
     """
 
@@ -43,6 +43,11 @@ class QM9DataModule(L.LightningDataModule):
         super().__init__()
         if path and dataset:
             raise ValueError(f"give a path or a dataset, not both: got {path} and {dataset}")
+        if min(length, batch_size, validation) < 1 or num_workers < 0:
+            raise ValueError(
+                f"length, batch_size and validation must be at least 1 and num_workers at least 0, got {length}, "
+                f"{batch_size}, {validation} and {num_workers}"
+            )
         self.path, self.dataset, self.column = path, dataset, column
         self.length, self.batch_size, self.num_workers = length, batch_size, num_workers
         self.validation, self.seed = validation, seed
@@ -64,13 +69,9 @@ class QM9DataModule(L.LightningDataModule):
         order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(self.seed))
         self.held_out, self.training = tokens[order[: self.validation]], tokens[order[self.validation :]]
 
-    def _loader(self, tokens: Tensor, shuffle: bool) -> DataLoader:
-        return DataLoader(
-            TensorDataset(tokens), self.batch_size, shuffle=shuffle, num_workers=self.num_workers, drop_last=shuffle
-        )
-
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.training, shuffle=True)
+        rows = TensorDataset(self.training)
+        return EpochLoader(rows, self.batch_size, self.seed, self.trainer, num_workers=self.num_workers, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.held_out, shuffle=False)
+        return DataLoader(TensorDataset(self.held_out), self.batch_size, num_workers=self.num_workers)

@@ -3,6 +3,7 @@
 import lightning as L
 from torch.utils.data import DataLoader
 
+from datamodules.order import EpochLoader
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.modules.value import rollouts
 from lidar_lightning.rewards import Reward
@@ -21,8 +22,11 @@ class RolloutDataModule(L.LightningDataModule):
         samples: plain samples, each of which gives steps - 1 rows; at least 1.
         steps: network calls per sample, at least 2.
         temperature: lambda.
-        seed: of the samples.
+        seed: of the samples and of the order of training.
         batch_size: rows per batch, and samples per network call.
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     def __init__(
@@ -37,6 +41,11 @@ class RolloutDataModule(L.LightningDataModule):
         batch_size: int = 256,
     ):
         super().__init__()
+        if min(samples, batch_size) < 1 or steps < 2 or not 0 < temperature < float("inf"):
+            raise ValueError(
+                "samples and batch_size must be at least 1, steps at least 2 and the temperature above 0 and finite, "
+                f"got {samples}, {batch_size}, {steps} and {temperature}"
+            )
         self.backbone, self.reward, self.prompt, self.samples = backbone, reward, prompt, samples
         self.steps, self.temperature, self.seed, self.batch_size = steps, temperature, seed, batch_size
 
@@ -49,4 +58,4 @@ class RolloutDataModule(L.LightningDataModule):
         self.rollouts = rollouts(task, self.samples)
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.rollouts, self.batch_size, shuffle=True)
+        return EpochLoader(self.rollouts, self.batch_size, self.seed, self.trainer)

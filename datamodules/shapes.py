@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.order import EpochLoader
 from datamodules.prompts import PromptBatches
 from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import Prompt, draw_prompt, held_out_prompts, parse, twin
@@ -74,7 +75,7 @@ class ShapesDataModule(L.LightningDataModule):
         samples: pictures per held-out caption that `trainer.predict` draws.
         batch_size: scenes per batch and device.
         twins: follow every scene by its twin.
-        seed: of the scenes.
+        seed: of the scenes and of the order of training.
         num_workers: of the training loader.
 
     Raises:
@@ -92,16 +93,18 @@ class ShapesDataModule(L.LightningDataModule):
         num_workers: int = 0,
     ):
         super().__init__()
-        if min(samples, batch_size) < 1:
-            raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
+        if min(samples, batch_size) < 1 or num_workers < 0:
+            raise ValueError(
+                f"samples and batch_size must be at least 1 and num_workers at least 0, got {samples}, {batch_size} "
+                f"and {num_workers}"
+            )
         self.training = Scenes(count, seed, "train", twins)
         self.held_out = Scenes(validation, seed, "validation", twins)
-        self.samples, self.batch_size, self.num_workers = samples, batch_size, num_workers
+        self.samples, self.batch_size, self.num_workers, self.seed = samples, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(
-            self.training, self.batch_size, shuffle=True, drop_last=True, collate_fn=whole, num_workers=self.num_workers
-        )
+        options: dict[str, Any] = {"drop_last": True, "collate_fn": whole, "num_workers": self.num_workers}
+        return EpochLoader(self.training, self.batch_size, self.seed, self.trainer, **options)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.held_out, self.batch_size, collate_fn=whole)

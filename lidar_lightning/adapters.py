@@ -126,7 +126,10 @@ def adapters_on(model: nn.Module, scales: dict[str, float]) -> Iterator[None]:
 
 def add_lora(backbone: "Backbone", lora: LoRA) -> None:
     """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet; others that are on
-    stay on."""
+    stay on.
+
+    They are float32 whatever the backbone is: half precision would round small steps of an optimizer away.
+    """
     backbone.requires_grad_(False)
     layers = [m.weight for name, m in backbone.named_modules() if re.fullmatch(backbone.lora_targets, name)]
     entries = sum(len(weight) + weight[0].numel() for weight in layers)
@@ -139,6 +142,9 @@ def add_lora(backbone: "Backbone", lora: LoRA) -> None:
     )
     others = active_scales(backbone)
     inject_adapter_in_model(config, backbone, adapter_name=OWN)
+    for parameter in backbone.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     switch_on(backbone, others)
 
 
@@ -212,7 +218,7 @@ def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], bas
         base: fingerprint of the backbone's own weights.
 
     Raises:
-        ValueError: if the checkpoint belongs to other weights or to another architecture.
+        ValueError: if the checkpoint belongs to other weights or to another architecture, or lacks a part.
     """
     lora, trained_on = described(checkpoint)
     if lora:
@@ -229,9 +235,10 @@ def prepare_for_checkpoint(backbone: "Backbone", checkpoint: dict[str, Any], bas
     if not given:
         raise ValueError("the checkpoint holds no weights of a backbone: use one that `lidar fit` wrote")
     wrong = [name for name, shape in given.items() if own.get(name) != shape]
-    missing = [] if lora else [name for name in own if name not in given]
+    needed = [name for name in own if f".{OWN}." in name] if lora else own
+    missing = [name for name in needed if name not in given]
     if wrong or missing:
         raise ValueError(
-            f"the checkpoint is of another architecture than {backbone.name!r}: {len(wrong)} of its {len(given)} "
-            f"tensors do not fit and {len(missing)} are missing, e.g. {(wrong + missing)[0]}"
+            f"the checkpoint is incomplete, or of another architecture than {backbone.name!r}: {len(wrong)} of its "
+            f"{len(given)} tensors do not fit and {len(missing)} are missing, e.g. {(wrong + missing)[0]}"
         )

@@ -19,6 +19,7 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 
 from lidar_lightning.checkpoint_file import read_checkpoint
 from lidar_lightning.checkpoint_io import WholeCheckpointIO
+from lidar_lightning.checkpoints import claim_folders
 from lidar_lightning.errors import closest, one_line
 from lidar_lightning.lifetime import end_with_parent
 from lidar_lightning.used_config import SaveUsedConfig
@@ -82,6 +83,9 @@ class LidarCLI(LightningCLI):
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = WholeCheckpointIO()
         return trainer
+
+    def before_fit(self) -> None:
+        claim_folders(self.trainer, self._get(self.config, "ckpt_path"))
 
     def _parse_ckpt_path(self) -> None:
         """Checks a checkpoint before anything is built. It gives weights only: never the module or its arguments."""

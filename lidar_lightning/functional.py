@@ -38,6 +38,7 @@ def lidar_weights(
     Args: as `lidar_shift`.
     """
     x_t, samples, rewards, single = _with_prompts(x_t, samples, rewards)
+    check_tilt(temperature, rewards)
     with exact_products(x_t.device.type):
         weights = tilted_weights(GaussianBank(samples, chunk).logits(x_t, alpha, sigma), rewards, temperature)
     return (weights[0][0], weights[1][0]) if single else weights
@@ -69,9 +70,10 @@ def lidar_shift(
     """
     shape, dtype = x_t.shape, x_t.dtype
     x_t, samples, rewards, _ = _with_prompts(x_t, samples, rewards)
+    check_tilt(temperature, rewards)
     with exact_products(x_t.device.type):
         bank = GaussianBank(samples, chunk)
-        w_r, w = tilted_weights(bank.logits(x_t, alpha, sigma), rewards, _checked(temperature))
+        w_r, w = tilted_weights(bank.logits(x_t, alpha, sigma), rewards, temperature)
         return bank.shift(w_r - w).reshape(shape).to(dtype)
 
 
@@ -99,8 +101,9 @@ def lidar_log_ratio(
         ValueError: if the shapes do not fit, a reward is not finite, or lambda is negative.
     """
     x_t, samples, rewards, single = _with_prompts(x_t, samples, rewards)
+    check_tilt(temperature, rewards)
     with exact_products(x_t.device.type):
-        change = token_log_marginal_change(TokenBank(samples, vocab_size), x_t, alpha, rewards, _checked(temperature))
+        change = token_log_marginal_change(TokenBank(samples, vocab_size), x_t, alpha, rewards, temperature)
         change = change - change.gather(-1, x_t.unsqueeze(-1))
     return change[0] if single else change
 
@@ -164,10 +167,16 @@ def temperature_for_ess(rewards: Tensor, fraction: float, log_weights: Tensor | 
     return math.exp(high) / spread
 
 
-def _checked(temperature: Tensor | float) -> Tensor | float:
-    if not bool((torch.as_tensor(temperature) >= 0).all()):
+def check_tilt(temperature: Tensor | float, rewards: Tensor) -> None:
+    """Raises ValueError if lambda, a float or one per prompt (P,), is negative, or too large for rewards (P, n)."""
+    each = torch.as_tensor(temperature, dtype=torch.float64, device=rewards.device).reshape(-1, 1)
+    if not bool((each >= 0).all()):
         raise ValueError(f"temperature (lambda) must be at least 0, got {temperature}")
-    return temperature
+    if not bool((each * rewards).isfinite().all()):
+        raise ValueError(
+            f"a temperature (lambda) of {each.max().item():g} overflows with rewards as large as "
+            f"{rewards.abs().max().item():g}: lower it"
+        )
 
 
 def check_finite(values: Tensor, what: str = "rewards") -> None:
@@ -195,6 +204,7 @@ def _with_prompts(x_t: Tensor, samples: Tensor, rewards: Tensor) -> tuple[Tensor
 
 __all__ = [
     "check_finite",
+    "check_tilt",
     "effective_sample_size",
     "lidar_log_ratio",
     "lidar_shift",

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
 from lidar_lightning.assets import asset_path
 from lidar_lightning.errors import closest
 from lidar_lightning.hub import at_revision
+from lidar_lightning.weights import check_weights, save_weights
 
 ABSENT = (LocalEntryNotFoundError, EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError)
 
@@ -35,7 +37,7 @@ class HubModel(PyTorchModelHubMixin):
 
         Raises:
             ValueError: if it cannot be found, its configuration is damaged or has an unknown key, or its weights are
-                damaged or of another architecture.
+                damaged, not finite or of another architecture.
         """
         if not isinstance(name, str | Path):
             raise ValueError(f"a {what} is named by a shipped name, a folder or a hub repository, got {name!r}")
@@ -62,6 +64,14 @@ class HubModel(PyTorchModelHubMixin):
     @classmethod
     def from_hub(cls, source: str, **settings: Any) -> Self:
         return super().from_pretrained(source, **settings)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_weights(save_directory / SAFETENSORS_SINGLE_FILE, self.state_dict())  # type: ignore[attr-defined]
+
+    @classmethod
+    def _load_as_safetensor(cls, model: Any, model_file: str, map_location: str, strict: bool) -> Any:
+        check_weights(model_file)
+        return super()._load_as_safetensor(model, model_file, map_location, strict)
 
     @classmethod
     def _from_pretrained(cls, *, config: dict[str, Any] | None = None, **settings: Any) -> Self:

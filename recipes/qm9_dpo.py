@@ -1,11 +1,11 @@
 """DPO on the best and worst molecules of a bank: `python -m recipes.qm9_dpo --banks outputs/qm9/lidar/banks`."""
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import PreferenceDataModule
 from lidar_lightning import UDLM, DPOModule
+from lidar_lightning.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.files import expand
 from lidar_lightning.rewards import RingCount
 
@@ -24,18 +24,17 @@ def main(
 ) -> str:
     """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped."""
     L.seed_everything(seed, verbose=False)
-    last = expand(out) / "last.ckpt"
     trainer = L.Trainer(
         max_steps=steps,
-        callbacks=[ModelCheckpoint(out, every_n_train_steps=25, save_last=True)],
+        callbacks=[save_last(out, every_n_train_steps=25)],
         logger=CSVLogger(out, "csv"),
         log_every_n_steps=5,
         enable_model_summary=False,
     )
     data = PreferenceDataModule(banks, RingCount(), pairs=pairs, batch_size=batch_size)
     module = DPOModule(UDLM.from_pretrained(model), beta=beta, lr=lr, draws=draws)
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None)
-    return str(last)
+    trainer.fit(module, data, ckpt_path=last_checkpoint(out))
+    return str(expand(out) / LAST)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ import copy
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datamodules import QM9DataModule
 from lidar_lightning.backbones import UDLM
+from lidar_lightning.checkpoints import last_checkpoint, save_last
 from lidar_lightning.files import expand
 from lidar_lightning.modules.pretrain import PretrainModule
 
@@ -46,12 +47,11 @@ def main(
         gradient_clip_val=1.0,
         callbacks=[
             EMAWeightAveraging(decay=0.998),
-            ModelCheckpoint(folder, filename="step-{step}", every_n_train_steps=save_every, save_last=True),
+            save_last(folder, filename="step-{step}", every_n_train_steps=save_every),
         ],
         logger=[CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")],
     )
-    last = folder / "last.ckpt"
-    trainer.fit(module, data_module, ckpt_path=last if last.exists() else None)
+    trainer.fit(module, data_module, ckpt_path=last_checkpoint(folder))
     copy.deepcopy(backbone).half().save_pretrained(folder / "model")
     return folder / "model"
 

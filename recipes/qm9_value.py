@@ -1,11 +1,11 @@
 """Learn the value of SVDD-MC from plain molecules: `python -m recipes.qm9_value --out outputs/qm9/value`."""
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import RolloutDataModule
 from lidar_lightning import UDLM, ValueModule
+from lidar_lightning.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.files import expand
 from lidar_lightning.rewards import RingCount
 
@@ -19,18 +19,22 @@ def main(
     epochs: int = 10,
     seed: int = 0,
 ) -> str:
-    """Draws `samples` molecules of `steps` network calls, fits the network and returns the path of its checkpoint."""
+    """Draws `samples` molecules of `steps` network calls, fits the network and returns the path of its checkpoint.
+
+    Run it again to go on where it stopped.
+    """
     L.seed_everything(seed, verbose=False)
     backbone = UDLM.from_pretrained(model)
     trainer = L.Trainer(
         max_epochs=epochs,
-        callbacks=[ModelCheckpoint(out, save_last=True)],
+        callbacks=[save_last(out)],
         logger=CSVLogger(out, "csv"),
         enable_model_summary=False,
     )
     module = ValueModule((backbone.model_length,), backbone.vocab_size)
-    trainer.fit(module, RolloutDataModule(backbone, RingCount(), "molecule", samples, steps, temperature, seed))
-    return str(expand(out) / "last.ckpt")
+    data = RolloutDataModule(backbone, RingCount(), "molecule", samples, steps, temperature, seed)
+    trainer.fit(module, data, ckpt_path=last_checkpoint(out))
+    return str(expand(out) / LAST)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import PreferenceDataModule, PromptDataModule
 from lidar_lightning import Backbone, DPOModule, LiDARModule, Lookahead, Reward
 from lidar_lightning.adapters import LoRA
+from lidar_lightning.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.files import expand
 from lidar_lightning.modules.tuning import TuningModule
 
@@ -63,15 +63,14 @@ def fit(
     module: TuningModule, data: L.LightningDataModule, out: str, steps: int, accumulate: int, precision: Any
 ) -> str:
     """Fits for `steps` optimizer steps in all, from `out`/last.ckpt if there is one, and returns its path."""
-    last = expand(out) / "last.ckpt"
     trainer = L.Trainer(
         max_steps=steps,
         accumulate_grad_batches=accumulate,
         precision=precision,
-        callbacks=[ModelCheckpoint(out, every_n_train_steps=min(100, steps), save_last=True)],
+        callbacks=[save_last(out, every_n_train_steps=min(100, steps))],
         logger=CSVLogger(out, "csv"),
         log_every_n_steps=1,
         enable_model_summary=False,
     )
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None)
-    return str(last)
+    trainer.fit(module, data, ckpt_path=last_checkpoint(out))
+    return str(expand(out) / LAST)

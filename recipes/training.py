@@ -7,10 +7,11 @@ from typing import Any
 import lightning as L
 import torch
 from diffusers import AutoencoderKL
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datamodules.latents import LatentsDataModule
+from lidar_lightning.checkpoints import last_checkpoint, save_last
 from lidar_lightning.files import expand
 from lidar_lightning.modules.latent_pretrain import LatentPretrainModule
 from lidar_lightning.shapes.networks import save_half
@@ -27,13 +28,6 @@ def fit(
     ema: float = 0.998,
 ) -> None:
     """Fits a module for `steps` optimizer steps in all, from `folder`/last.ckpt if there is one."""
-    checkpoint = ModelCheckpoint(
-        folder,
-        filename="step-{step}",
-        every_n_train_steps=min(save_every, steps),
-        save_last=True,
-        enable_version_counter=False,  # else a run with another save_every would leave last.ckpt as it was
-    )
     trainer = L.Trainer(
         max_steps=steps,
         val_check_interval=min(validate_every, steps),
@@ -43,12 +37,11 @@ def fit(
         gradient_clip_val=1.0,
         callbacks=[
             EMAWeightAveraging(decay=ema),
-            checkpoint,
+            save_last(folder, filename="step-{step}", every_n_train_steps=min(save_every, steps)),
         ],
         logger=[CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")],
     )
-    last = folder / "last.ckpt"
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None)
+    trainer.fit(module, data, ckpt_path=last_checkpoint(folder))
 
 
 def pretrain(

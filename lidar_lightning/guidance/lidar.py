@@ -13,7 +13,13 @@ from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.bank import LookaheadBank, check_space, check_together
-from lidar_lightning.functional import check_finite, effective_sample_size, temperature_for_ess, tilted_weights
+from lidar_lightning.functional import (
+    check_finite,
+    check_tilt,
+    effective_sample_size,
+    temperature_for_ess,
+    tilted_weights,
+)
 from lidar_lightning.kernels import GaussianBank, TokenBank, exact_products
 from lidar_lightning.schedules import Schedule
 
@@ -85,6 +91,7 @@ class LiDARGuidance:
         else:
             lambdas = [float(temperature or 0.0)] * len(rewards)
         self.temperature = torch.tensor(lambdas, dtype=torch.float64, device=samples.device)
+        check_tilt(self.temperature, rewards)
         self.rewards, self.schedule, self.scale, self.start, self.stop = rewards, schedule, scale, start, stop
         self.sample_shape = samples.shape[2:]
         self.bank: GaussianBank | TokenBank

@@ -31,8 +31,8 @@ class AutoencoderModule(MuonModule):
         kl: float = 1e-4,
     ):
         super().__init__(lr, warmup, decay)
-        if kl < 0:
-            raise ValueError(f"kl, the weight of the divergence, must not be negative, got {kl}")
+        if not 0 <= kl < float("inf"):
+            raise ValueError(f"kl, the weight of the divergence, must be finite and at least 0, got {kl}")
         self.vae, self.kl = vae, kl
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

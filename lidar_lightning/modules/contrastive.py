@@ -37,8 +37,8 @@ class ContrastiveModule(MuonModule):
         noise: float = 0.05,
     ):
         super().__init__(lr, warmup, decay)
-        if noise < 0:
-            raise ValueError(f"noise is a standard deviation, got {noise}")
+        if not 0 <= noise < float("inf"):
+            raise ValueError(f"noise is a standard deviation, at least 0 and finite, got {noise}")
         self.model, self.noise = model, noise
 
     def disturb(self, images: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 from lidar_lightning.adapters import LoRA, adapters_off
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.losses.dpo import DPOTerms, dpo_loss
+from lidar_lightning.modules.training import positive
 from lidar_lightning.modules.tuning import TuningModule
-from lidar_lightning.seeding import stream_seed
 
 MIN_TIME = 1e-3
 
@@ -22,8 +22,8 @@ class DPOModule(TuningModule):
     for tokens the error is the per-sequence NELBO, whose variance this keeps down (as VRPO, arXiv 2505.19223). Times
     are spread evenly over the draws. Logs loss, margin, implicit accuracy and all four errors.
 
-    With LoRA the reference is the same network with its adapters off, and checkpoints hold the adapters alone. Full
-    fine-tuning (`lora: null`) keeps a frozen second copy.
+    With LoRA the reference is the same network without the trained adapters, and checkpoints hold these alone. Full
+    fine-tuning (`lora: null`) keeps a frozen second copy. Adapters that the backbone came with are on in both.
 
     Args:
         backbone: the model to fine-tune.
@@ -43,10 +43,12 @@ class DPOModule(TuningModule):
         decay: float = 0.0,
         export: str | None = None,
     ):
-        if beta <= 0 or draws < 1:
-            raise ValueError(f"DPOModule needs beta > 0 and draws >= 1, got {beta} and {draws}")
+        positive(self, beta=beta)
+        if draws < 1:
+            raise ValueError(f"DPOModule needs draws >= 1, got {draws}")
         super().__init__(backbone, lora, lr, warmup, decay, export)
         self.beta, self.draws = beta, draws
+        self.settings |= {"beta": beta, "draws": draws}
         # Out of the module list, so that it is neither trained nor saved.
         self._reference = [backbone.frozen_copy()] if lora is None else []
 
@@ -80,10 +82,11 @@ class DPOModule(TuningModule):
         x_w = self.backbone.corrupt(chosen, t, generator)
         generator.set_state(noise)
         x_l = self.backbone.corrupt(rejected, t, generator)
-        with torch.no_grad(), nullcontext() if self._reference else adapters_off(self.backbone):
-            reference = self._reference[0].to(self.device) if self._reference else self.backbone
+        reference = self._reference[0].to(self.device) if self._reference else self.backbone
+        with torch.no_grad(), reference.active(), nullcontext() if self._reference else adapters_off(reference):
             fixed = self.errors(reference, (chosen, rejected), (x_w, x_l), t, condition)
-        policy = self.errors(self.backbone, (chosen, rejected), (x_w, x_l), t, condition)
+        with self.backbone.active():
+            policy = self.errors(self.backbone, (chosen, rejected), (x_w, x_l), t, condition)
         return dpo_loss(policy[0], policy[1], fixed[0], fixed[1], self.beta), policy, fixed
 
     def _step(self, batch: dict[str, Any], stage: str, seed: int) -> Tensor:
@@ -109,7 +112,7 @@ class DPOModule(TuningModule):
         return values["loss"]
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self._step(batch, "train", stream_seed(self.global_step, f"dpo {self.global_rank}", batch_idx))
+        return self._step(batch, "train", self.step_seed(batch_idx))
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._step(batch, "val", batch_idx)

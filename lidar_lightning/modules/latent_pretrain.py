@@ -3,6 +3,7 @@
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -51,6 +52,11 @@ class LatentPretrainModule(MuonModule):
         super().__init__(lr, warmup, decay)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is a fraction of the captions, got {dropout}")
+        if per_category < 0 or steps < 1 or not isfinite(guidance):
+            raise ValueError(
+                f"validation needs per_category >= 0, steps >= 1 and a finite guidance, got {per_category}, {steps} "
+                f"and {guidance}"
+            )
         self.pipe, self.dropout, self.per_category = pipe, dropout, per_category
         self.steps, self.guidance = steps, guidance
         parts = pipe.components
@@ -66,6 +72,7 @@ class LatentPretrainModule(MuonModule):
         """Pictures (n, 3, 64, 64) in [0, 1] by the stock pipeline, one per prompt."""
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         self.pipe.to(self.device)
         self.pipe.set_progress_bar_config(disable=True)
 

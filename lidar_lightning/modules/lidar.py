@@ -11,6 +11,7 @@ import lightning as L
 from lidar_lightning.adapters import prepare_for_checkpoint
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank
+from lidar_lightning.checkpoints import check_checkpoint
 from lidar_lightning.files import check_name
 from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
 from lidar_lightning.inputs import check_parts, check_prompts
@@ -232,5 +233,6 @@ class LiDARModule(L.LightningModule):
         write_report(self.run.folder)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_checkpoint(self, checkpoint)
         prepare_for_checkpoint(self.backbone, checkpoint, self.base)
         self.strict_loading = not checkpoint.get("adapters", {}).get("lora")

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 
-import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
+from lidar_lightning.modules.training import TrainingModule, positive
 from lidar_lightning.optim import MuonAdamW, check_fractions, rise_and_fall
 
 
-class MuonModule(L.LightningModule, ABC):
+class MuonModule(TrainingModule, ABC):
     """Trains its hidden matrices with Muon and all other weights with AdamW, see `MuonAdamW`.
 
     Args:
@@ -17,11 +17,12 @@ class MuonModule(L.LightningModule, ABC):
         warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
 
     Raises:
-        ValueError: if the two are not fractions that share a run.
+        ValueError: if the rate is not above 0, or the two are not fractions that share a run.
     """
 
     def __init__(self, lr: float, warmup: float, decay: float):
         super().__init__()
+        positive(self, lr=lr)
         check_fractions(warmup, decay)
         self.lr, self.warmup, self.decay = lr, warmup, decay
 

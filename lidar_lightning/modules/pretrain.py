@@ -38,9 +38,12 @@ class PretrainModule(MuonModule):
         compile: bool = False,
     ):
         super().__init__(lr, warmup, decay)
+        if samples < 0:
+            raise ValueError(f"samples, the molecules drawn at each validation, must not be negative, got {samples}")
         self.backbone, self.samples, self.compile_network = backbone, samples, compile
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.compile_network:
             self.backbone.backbone.compile()
 

@@ -1,5 +1,6 @@
 """Fine-tuning by the gradient of a reward with `trainer.fit`: ReFL and DRaFT."""
 
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -60,9 +61,14 @@ class RewardTuningModule(TuningModule):
             truncation = 1 if method == "draft" else max(1, steps // 4)
         if not 1 <= truncation <= steps:
             raise ValueError(f"truncation lies in [1, steps], got {truncation} of {steps} steps")
+        if margin is not None and not isfinite(margin):
+            raise ValueError(f"margin, a value of the reward, must be finite, got {margin}")
         super().__init__(backbone, lora, lr, warmup, decay, export)
         self.reward, self.method, self.truncation, self.margin = reward, method, truncation, margin
         self.solver = backbone.solver(steps)
+        self.settings |= {
+            "reward": reward.name, "method": method, "steps": steps, "truncation": truncation, "margin": margin
+        }  # fmt: skip
 
     def samples(self, prompts: list[str], seed: int) -> Tensor:
         """Clean samples (B, *S), or clean predictions of a late step, with gradients to the trained weights."""
@@ -73,18 +79,19 @@ class RewardTuningModule(TuningModule):
         first = len(times) - 1 - self.truncation
         if self.method == "refl":
             first += seed % self.truncation
-        for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
-            each = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
-            with torch.set_grad_enabled(i >= first):
-                x0_hat = self.backbone.predict(x, each, condition)
-                if self.method == "refl" and i == first:
-                    return x0_hat
-                x = self.solver.step(x0_hat, x, t, s, generators)
+        with self.backbone.active():
+            for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
+                each = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
+                with torch.set_grad_enabled(i >= first):
+                    x0_hat = self.backbone.predict(x, each, condition)
+                    if self.method == "refl" and i == first:
+                        return x0_hat
+                    x = self.solver.step(x0_hat, x, t, s, generators)
         return x
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         prompts = batch["prompt"]
-        samples = self.samples(prompts, stream_seed(self.global_step, f"{self.method} {self.global_rank}", batch_idx))
+        samples = self.samples(prompts, self.step_seed(batch_idx))
         scores = score(self.reward, self.backbone.decode(samples), prompts)
         value = utility(self.reward, scores)
         loss = (-value if self.margin is None else (self.margin - value).clamp_min(0)).mean()

@@ -1,8 +1,8 @@
 """What all fine-tuning shares: adapters or full weights, their optimizer, and checkpoints that `LiDARModule` loads."""
 
+from dataclasses import asdict
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
@@ -17,16 +17,17 @@ from lidar_lightning.adapters import (
 )
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.files import expand
+from lidar_lightning.modules.training import TrainingModule, positive
 
 
-class TuningModule(L.LightningModule):
+class TuningModule(TrainingModule):
     """A backbone of which LoRA adapters, or all weights, are trained. Checkpoints of LoRA hold the adapters alone.
 
     Args:
         backbone: the model to fine-tune.
         lora: adapters, or None for full fine-tuning.
         lr: peak learning rate of AdamW, above 0, reached after `warmup` optimizer steps.
-        warmup: optimizer steps.
+        warmup: optimizer steps, at least 0.
         decay: last fraction of all steps, in [0, 1], over which the rate falls to 0; 0 keeps it.
         export: of image models, folder for the trained LoRA as stock diffusers loads it, written at the end.
 
@@ -41,16 +42,26 @@ class TuningModule(L.LightningModule):
             raise ValueError(f"only LoRA of image models is exported, got lora={lora} on {type(backbone).__name__}")
         if OWN in adapter_names(backbone):
             raise ValueError("the backbone already holds trained adapters: start from the weights they were trained on")
-        if lr <= 0 or not 0 <= decay <= 1:
-            raise ValueError(f"{type(self).__name__} needs lr > 0 and decay in [0, 1], got {lr} and {decay}")
+        positive(self, lr=lr)
+        if warmup < 0 or not 0 <= decay <= 1:
+            raise ValueError(
+                f"{type(self).__name__} needs warmup >= 0 and decay in [0, 1], got warmup={warmup} and decay={decay}"
+            )
         self.backbone, self.lora, self.export = backbone, lora, export
         self.lr, self.warmup, self.decay = lr, warmup, decay
+        self.settings: dict[str, Any] = {"lora": lora and asdict(lora), "lr": lr, "warmup": warmup, "decay": decay}
         self.base = backbone.origin()
         if lora is not None:
             add_lora(backbone, lora)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        if rounded := {p.dtype for p in trained} - {torch.float32}:
+            raise ValueError(
+                f"weights are trained in float32, got {rounded.pop()}, which rounds small steps away: give the trainer "
+                "precision 32-true or bf16-mixed; a backbone of dtype bfloat16 is trained by LoRA only"
+            )
+        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=0.0)
         total = self.trainer.estimated_stepping_batches if self.decay else 0
         if total in (-1, float("inf")):  # max_steps=-1, max_epochs=-1
             raise ValueError(f"decay={self.decay} is a fraction of all steps: give the trainer max_steps or max_epochs")
@@ -67,11 +78,21 @@ class TuningModule(L.LightningModule):
             self.backbone.export_lora(expand(self.export))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         # Otherwise LightningCLI would put this class in the place of the predicting one.
         checkpoint.pop("hyper_parameters", None)
         checkpoint["state_dict"] = trained_state(self)
         checkpoint["adapters"] = describe(self.lora, self.base)
+        checkpoint["settings"] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        before = checkpoint.get("settings", self.settings)
+        if changed := [name for name in self.settings if before.get(name) != self.settings[name]]:
+            raise ValueError(
+                "a run goes on with the settings it began with, but "
+                + " and ".join(f"{name} was {before.get(name)} and is now {self.settings[name]}" for name in changed)
+                + ": set them back, or start anew in another folder"
+            )
         prepare_for_checkpoint(self.backbone, checkpoint, self.base)
         self.strict_loading = not checkpoint.get("adapters", {}).get("lora")

@@ -1,16 +1,16 @@
 """The learned value of SVDD-MC: what noised samples are worth, by regression on rollouts, with `trainer.fit`."""
 
 import math
-import os
-from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from lidar_lightning.checkpoint_file import read_checkpoint
+from lidar_lightning.modules.training import TrainingModule, positive
 from lidar_lightning.samplers.base import Task
+from lidar_lightning.weights import check_finite_weights
 
 FREQUENCIES = 8
 
@@ -36,7 +36,7 @@ def rollouts(task: Task, count: int) -> TensorDataset:
     return TensorDataset(torch.stack(states[:-1], 1).flatten(0, 1), times, values)
 
 
-class ValueModule(L.LightningModule):
+class ValueModule(TrainingModule):
     """A small network v(x_t, t), fitted on batches of `rollouts`; it is the `value` of `samplers.svdd.SVDD`.
 
     target "soft" fits log E[exp(lambda r(x0)) | x_t], what SVDD should follow, by the loss exp(d) - d - 1 with
@@ -52,7 +52,7 @@ class ValueModule(L.LightningModule):
         lr: learning rate of Adam.
 
     Raises:
-        ValueError: if the target is unknown.
+        ValueError: if the target is unknown, or a number is not above 0.
     """
 
     def __init__(
@@ -66,6 +66,9 @@ class ValueModule(L.LightningModule):
         super().__init__()
         if target not in ("soft", "mean"):
             raise ValueError(f"target is 'soft' or 'mean', got {target!r}")
+        positive(self, lr=lr, width=width, **{f"shape[{i}]": size for i, size in enumerate(shape)})
+        if vocab_size is not None:
+            positive(self, vocab_size=vocab_size)
         self.target, self.lr = target, lr
         self.settings = {"shape": shape, "vocab_size": vocab_size, "width": width, "target": target, "lr": lr}
         if vocab_size is not None:
@@ -88,19 +91,16 @@ class ValueModule(L.LightningModule):
         Raises:
             ValueError: naming the file, if it is missing or no such checkpoint.
         """
-        path = os.path.expanduser(path)
-        if not Path(path).is_file():
-            raise ValueError(
-                f"no checkpoint of a ValueModule at {path}: `lidar fit -c configs/qm9/value.yaml` makes one"
-            )
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(path)
         if "value" not in checkpoint:
-            raise ValueError(f"the checkpoint {path} is not of a ValueModule")
+            raise ValueError(f"{path} is of no ValueModule: `lidar fit -c configs/qm9/value.yaml` makes one")
+        check_finite_weights(f"the checkpoint {path}", checkpoint["state_dict"])
         module = cls(**checkpoint["value"])
         module.load_state_dict(checkpoint["state_dict"])
         return module.eval()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["value"] = self.settings
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:

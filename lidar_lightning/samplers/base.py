@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.functional import check_tilt
 from lidar_lightning.rewards.base import Reward, score, utility
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.seeding import Generators, stream_seed
@@ -109,7 +110,9 @@ class Task:
         self.meter.decodes += len(x0)
         self.meter.rewards += len(x0)
         decoded = self.backbone.decode(x0)
-        return self.temperature * utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
+        scores = utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
+        check_tilt(self.temperature, scores.detach()[None])
+        return self.temperature * scores
 
     @torch.no_grad()
     def freeze(self) -> None:

@@ -1,0 +1,56 @@
+"""What every training shares: steps whose random numbers are their own, and checkpoints that are whole."""
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from lidar_lightning.checkpoints import check_checkpoint
+from lidar_lightning.seeding import stream_seed
+
+
+class TrainingModule(L.LightningModule):
+    """A LightningModule whose run, killed and gone on with, ends at the weights of one that was not.
+
+    All random numbers of a training step, dropout's too, are a function of the seed, the step, the batch and the
+    process. The seed is that of torch when the run began; it stays with the checkpoints.
+
+    Raises:
+        ValueError: during a run, if a loss is not finite, or the checkpoint that it goes on from is damaged.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seed: int | None = None
+
+    def step_seed(self, batch_idx: int) -> int:
+        """The seed of a training step."""
+        return stream_seed(self.seed or 0, f"step {self.global_step} of process {self.global_rank}", batch_idx)
+
+    def on_fit_start(self) -> None:
+        if self.seed is None:
+            self.seed = int(self.trainer.strategy.broadcast(torch.initial_seed()))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(self.step_seed(batch_idx))
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        if not loss.isfinite():
+            raise ValueError(
+                f"the loss of step {self.global_step} is NaN or infinite: the run has diverged; lower its learning rate"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["seed"] = self.seed
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_checkpoint(self, checkpoint)
+        self.seed = checkpoint.get("seed")
+
+
+def positive(owner: object, **values: float) -> None:
+    """Raises ValueError, naming the class and the argument, unless all values are above 0 and finite."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{type(owner).__name__} needs {name} > 0 and finite, got {value}")
