@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
 from datamodules.picture_pairs import TABLE, PicturePairs, download_pairs, encode_pairs
-from lidar_lightning.bank import LookaheadBank
+from lidar_lightning.bank import LookaheadBank, check_space
 from lidar_lightning.files import expand
 from lidar_lightning.rewards import Reward
 from lidar_lightning.tables import read_csv
@@ -140,7 +140,9 @@ class PreferenceDataModule(L.LightningDataModule):
             if self.reward is None:
                 raise ValueError(f"pairs from the banks of {self.path} need a reward")
             banks = [LookaheadBank.load(file) for file in files]
-            self._check_space(banks)
+            module: Any = self.trainer and self.trainer.lightning_module
+            for bank in banks if module else ():
+                check_space(bank.provenance, module.backbone.space, repr(module.backbone.name))
             items = [
                 item for bank in banks for item in bank_pairs(bank, self.reward, self.pairs, self.fraction, generator)
             ]
@@ -151,16 +153,6 @@ class PreferenceDataModule(L.LightningDataModule):
         held_out = int(len(items) * self.validation)
         parts = [items[i] for i in order[:held_out]], [items[i] for i in order[held_out:]]
         self.held_out, self.training = (self._dataset(part) for part in parts)
-
-    def _check_space(self, banks: list[LookaheadBank]) -> None:
-        module: Any = self.trainer and self.trainer.lightning_module
-        for bank in banks if module else []:
-            if bank.provenance.space != module.backbone.space:
-                raise ValueError(
-                    f"the bank of {bank.provenance.prompt!r} in {self.path} holds samples of the space "
-                    f"{bank.provenance.space}, drawn by {bank.provenance.backbone!r}, but {module.backbone.name!r} has "
-                    f"{module.backbone.space}: draw banks with the model that is trained"
-                )
 
     def _dataset(self, items: list[dict[str, Any]]) -> Dataset:
         module: Any = self.trainer and self.trainer.lightning_module

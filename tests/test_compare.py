@@ -261,7 +261,7 @@ def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
     settings = json.loads((tmp_path / "out" / "svdd-mc @ 8" / "run.json").read_text())
     assert settings["sampler"]["value"] == describe(module)
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    for path, message in (("nowhere.ckpt", "no checkpoint"), ("other.ckpt", "not of a ValueModule")):
+    for path, message in (("nowhere.ckpt", "no checkpoint"), ("other.ckpt", "no checkpoint of `lidar fit`")):
         with pytest.raises(ValueError, match=message):
             ValueModule.from_checkpoint(path)
 

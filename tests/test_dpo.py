@@ -116,11 +116,11 @@ def test_rate_rises_and_falls(tmp_path, bank, carbon_reward, decay):
             L.Trainer(max_epochs=-1, enable_model_summary=False, **quiet).fit(module, data)
 
 
-def fit(tmp_path, bank, carbon_reward, lora, steps=30, resume=None):
+def fit(tmp_path, bank, carbon_reward, lora, steps=30, resume=None, draws=2):
     L.seed_everything(0, verbose=False)
     bank.save(tmp_path / "bank.safetensors")
     data = PreferenceDataModule(str(tmp_path / "bank.safetensors"), carbon_reward, pairs=64, batch_size=16)
-    module = DPOModule(tiny(), beta=1.0, lora=lora, lr=3e-3, draws=2, warmup=3)
+    module = DPOModule(tiny(), beta=1.0, lora=lora, lr=3e-3, draws=draws, warmup=3)
     trainer = L.Trainer(
         max_steps=steps, logger=False, enable_progress_bar=False, enable_model_summary=False,
         callbacks=[ModelCheckpoint(tmp_path, save_last=True, every_n_train_steps=steps)],
@@ -131,7 +131,7 @@ def fit(tmp_path, bank, carbon_reward, lora, steps=30, resume=None):
 
 @pytest.mark.parametrize("lora", [LoRA(4), None])
 def test_fit_learns_the_preferences(tmp_path, bank, carbon_reward, lora):
-    _, metrics = fit(tmp_path, bank, carbon_reward, lora)
+    _, metrics = fit(tmp_path, bank, carbon_reward, lora, draws=8)
     assert metrics["train/accuracy"] > 0.8 and metrics["train/loss"] < 0.5
     names = {"loss", "accuracy", "margin"} | {
         f"{who}error_{which}" for who in ("", "reference_") for which in ("chosen", "rejected")

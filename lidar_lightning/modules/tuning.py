@@ -87,6 +87,7 @@ class TuningModule(TrainingModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
+        prepare_for_checkpoint(self.backbone, checkpoint, self.base)
         before = checkpoint.get("settings", self.settings)
         if changed := [name for name in self.settings if before.get(name) != self.settings[name]]:
             raise ValueError(
@@ -94,5 +95,4 @@ class TuningModule(TrainingModule):
                 + " and ".join(f"{name} was {before.get(name)} and is now {self.settings[name]}" for name in changed)
                 + ": set them back, or start anew in another folder"
             )
-        prepare_for_checkpoint(self.backbone, checkpoint, self.base)
         self.strict_loading = not checkpoint.get("adapters", {}).get("lora")
