@@ -93,11 +93,10 @@ class ShapesDataModule(L.LightningDataModule):
         num_workers: int = 0,
     ):
         super().__init__()
-        if min(samples, batch_size) < 1 or num_workers < 0:
-            raise ValueError(
-                f"samples and batch_size must be at least 1 and num_workers at least 0, got {samples}, {batch_size} "
-                f"and {num_workers}"
-            )
+        if min(samples, batch_size) < 1:
+            raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
+        if num_workers < 0:
+            raise ValueError(f"num_workers must be at least 0, got {num_workers}")
         self.training = Scenes(count, seed, "train", twins)
         self.held_out = Scenes(validation, seed, "validation", twins)
         self.samples, self.batch_size, self.num_workers, self.seed = samples, batch_size, num_workers, seed

@@ -8,12 +8,14 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file, save_file
 
 from datamodules import PreferenceDataModule, PromptDataModule
-from lidar_lightning import UDLM, DPOModule, LiDARModule, ValueModule, assets, cli
+from lidar_lightning import UDLM, DPOModule, LiDARModule, StableDiffusion, ValueModule, assets, cli
 from lidar_lightning.adapters import LoRA
 from lidar_lightning.assets import asset_path, check_shipped
+from lidar_lightning.backbones.loading import load_network
 from lidar_lightning.checkpoints import save_last
 from recipes import qm9_value
 from tests.conftest import tiny
+from tests.pipelines import build
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -70,6 +72,25 @@ def test_shipped_weights_are_those_of_their_checksums(tmp_path, monkeypatch):
     check_shipped.cache_clear()
     with pytest.raises(ValueError, match=r"model\.safetensors, which ships with lidar-lightning, is damaged"):
         UDLM.from_pretrained("udlm-qm9-small")
+
+
+def test_weights_of_pipelines_and_their_lora_are_finite(tmp_path):
+    build("StableDiffusion").save_pretrained(tmp_path / "pipe")
+    lora = tmp_path / "lora"
+    DPOModule(StableDiffusion.from_pretrained(tmp_path / "pipe"), lora=LoRA(2)).backbone.export_lora(lora)
+    load = {"lora": {"style": str(lora)}}
+    StableDiffusion.from_pretrained(tmp_path / "pipe", **load)
+    path = tmp_path / "pipe" / "unet" / "diffusion_pytorch_model.safetensors"
+    whole = path.read_bytes()
+    name = spoil(path)
+    with pytest.raises(ValueError, match=f"the unet of .* NaN or infinite weights in 1 of .* e.g. {name}"):
+        StableDiffusion.from_pretrained(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=f"StableDiffusionPipeline's unet: the file holds NaN .* e.g. {name}"):
+        load_network(build("StableDiffusion"), "unet", str(path))
+    path.write_bytes(whole)
+    spoil(lora / "pytorch_lora_weights.safetensors")
+    with pytest.raises(ValueError, match="the LoRA at .* it holds NaN or infinite weights"):
+        StableDiffusion.from_pretrained(tmp_path / "pipe", **load)
 
 
 @pytest.fixture

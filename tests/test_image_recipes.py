@@ -30,6 +30,6 @@ def test_guided_samples_then_dpo_then_both(recipe, name, tmp_path):
     plain = module.lidar(["a cat"], str(tmp_path / "plain"), **{**settings, "preset": None}, method="vanilla")
     rows = [json.loads((tmp_path / run / "summary.json").read_text())["methods"] for run in ("lidar", "both", "plain")]
     assert [next(iter(row)) for row in rows] == ["lidar", "dpo+lidar", "vanilla"]
-    assert rows[0]["lidar"]["nfe"] == 3 + 4 * 3 / 2 and rows[2]["vanilla"]["nfe"] == 3
+    assert rows[0]["lidar"]["calls"] == 3 + 4 * 3 / 2 and rows[2]["vanilla"]["calls"] == 3
     assert (tmp_path / "dpo" / "lora" / "pytorch_lora_weights.safetensors").is_file()
     assert both != plain

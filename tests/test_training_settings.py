@@ -66,7 +66,7 @@ def test_reward_tuning(setting, message):
         (RolloutDataModule, [None, None], {"batch_size": 0}, "batch_size must be at least 1"),
         (QM9DataModule, [], {"batch_size": 0}, "must be at least 1"),
         (QM9DataModule, [], {"num_workers": -1}, "and -1"),
-        (ShapesDataModule, [], {"num_workers": -1}, "and -1"),
+        (ShapesDataModule, [], {"num_workers": -1}, "got -1"),
         (PreferenceDataModule, ["x"], {"fraction": NAN}, "fraction must be in"),
     ],
 )

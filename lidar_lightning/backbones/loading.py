@@ -12,11 +12,13 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from lidar_lightning.adapters import layers
 from lidar_lightning.hub import at_revision
 from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
 from lidar_lightning.vocabulary import check_vocabulary
+from lidar_lightning.weights import check_finite_weights
 
 TRAINED = (
     "num_train_timesteps",
@@ -37,7 +39,8 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
     """A pipeline of that class from a local folder or a hub repository (at NAME@REVISION), without a safety checker.
 
     Raises:
-        ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded, or lacks a vocabulary.
+        ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded, lacks a vocabulary, or has
+            weights that are NaN or infinite.
     """
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
@@ -59,6 +62,9 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
             f"within reach ({error})"
         ) from error
     check_tokenizers(pipe, source)
+    for name, part in pipe.components.items():
+        if isinstance(part, nn.Module):
+            check_finite_weights(f"the {name} of the {cls.__name__} at {source!r}", part.state_dict())
     return pipe
 
 
@@ -121,6 +127,7 @@ def load_network(pipe: Any, name: str, path: str) -> Any:
         lost = network.load_state_dict({wrapped.get(key, key): value for key, value in weights.items()}, strict=False)
         if absent := [*lost.unexpected_keys, *(key for key in lost.missing_keys if key in wrapped.values())]:
             raise ValueError(f"{len(absent)} tensors do not fit, e.g. {absent[0]}")
+        check_finite_weights("the file", weights)
     except (OSError, RuntimeError, ValueError, SafetensorError, HfHubHTTPError) as error:
         raise ValueError(f"the weights at {path!r} do not load as a {type(pipe).__name__}'s {name}: {error}") from error
     return type(pipe)(**{**pipe.components, name: network})
@@ -137,6 +144,10 @@ def load_lora(pipe: Any, path: str, name: str) -> None:
         repository, revision = at_revision(source)
         named = {"weight_name": file} if file else {}
         pipe.load_lora_weights(repository, adapter_name=name, revision=revision, **named)
+        for part in pipe.components.values():
+            for place, layer in enumerate(layers(part)) if isinstance(part, nn.Module) else ():
+                pair = {f"lora_{side} of layer {place}": getattr(layer, f"lora_{side}") for side in "AB"}
+                check_finite_weights("it", {key: half[name].weight for key, half in pair.items() if name in half})
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ValueError(f"the LoRA at {path!r} does not load into a {type(pipe).__name__}: {error}") from error
 
