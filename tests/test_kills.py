@@ -56,16 +56,26 @@ def orphans(folder):
     return found
 
 
-def disturb(arguments, folder, begun, longest, kills, stream):
+def written(path):
+    """When a file was written, None if it is not there."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def disturb(command, folder, longest, kills, stream):
     """Kills a command, started again each time, at random moments up to `longest` seconds after its work began.
 
+    The work begins when its configuration is written.
+
+    Args:
+        command: gives the arguments of the next start.
+
     Returns:
-        how often it was killed in the middle of its work; it may finish before.
+        how often it was killed in the middle of its work; it may have finished before.
     """
-    killed = 0
+    killed, config = 0, folder / "config.yaml"
     for number in range(kills):
-        process = start(arguments)
-        wait_for(lambda process=process: begun.exists() or process.poll() is not None)
+        before, process = written(config), start(command())
+        wait_for(lambda process=process, before=before: written(config) != before or process.poll() is not None)
         time.sleep(stream.uniform(0, longest))
         killed += process.poll() is None
         process.send_signal(stream.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -94,10 +104,11 @@ def same_tables(whole, killed):
 
 @pytest.mark.slow
 def test_predict_killed_at_random_moments(tmp_path, kills, record_property):
-    assert main(["predict", "-c", str(configuration(tmp_path, "whole", samples=32, steps=24))]) == 0
-    config, out = configuration(tmp_path, "killed", samples=32, steps=24), tmp_path / "killed"
-    count = disturb(["predict", "-c", str(config)], out, out / "run.json", 1.5, kills, random.Random(0))
-    assert main(["predict", "-c", str(config)]) == 0
+    sizes = {"samples": 32 + 32 * kills, "steps": 24}
+    assert main(["predict", "-c", str(configuration(tmp_path, "whole", **sizes))]) == 0
+    out, command = tmp_path / "killed", ["predict", "-c", str(configuration(tmp_path, "killed", **sizes))]
+    count = disturb(lambda: command, out, 0.6, kills, random.Random(0))
+    assert main(command) == 0
     same_tables(tmp_path / "whole", out)
     record_property("killed", count)
 
@@ -108,11 +119,18 @@ def test_a_comparison_of_two_processes_killed_at_random_moments(tmp_path, kills,
     (tmp_path / "training.txt").write_text("CCO\n")
     for name in ("whole", "killed"):
         text = COMPARISON.format(model=tmp_path / "tiny", out=tmp_path / name, training=tmp_path / "training.txt")
-        config = {**yaml.safe_load(text), "prompts": list("abcd"), "steps": 16, "budgets": [32], "seeds": [0]}
+        config = {
+            **yaml.safe_load(text),
+            "prompts": [f"m{i}" for i in range(8 + 8 * kills)],
+            "steps": 16,
+            "budgets": [32],
+            "seeds": [0],
+        }
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
     assert main(["compare", "--config", str(tmp_path / "whole.yaml")]) == 0
     out, command = tmp_path / "killed", ["compare", "--config", str(tmp_path / "killed.yaml"), "--processes=2"]
-    count = disturb(command, out, out / "config.yaml", 6.0, kills, random.Random(1))
+    # Later kills find the second process at work, earlier ones in its imports.
+    count = disturb(lambda: command, out, 6.0, kills, random.Random(1))
     assert main(command) == 0
     same_tables(tmp_path / "whole", out)
     assert not orphans(out)
@@ -127,21 +145,20 @@ def weights(path):
 def test_fit_killed_at_random_moments(tmp_path, kills, record_property):
     fit_configuration(tmp_path)
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    config["trainer"] |= {"max_steps": 40, "limit_val_batches": 0}
+    config["trainer"] |= {"max_steps": 40 + 60 * kills, "limit_val_batches": 0}
     for name in ("whole", "killed"):
         config["trainer"]["callbacks"][0]["init_args"] = {
             "dirpath": str(tmp_path / name), "save_last": True, "every_n_train_steps": 5, "save_top_k": 1,
         }  # fmt: skip
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
     assert main(["fit", "-c", str(tmp_path / "whole.yaml")]) == 0
-    out, count, stream = tmp_path / "killed", 0, random.Random(2)
+    out = tmp_path / "killed"
 
     def command():
         last = out / "last.ckpt"
         return ["fit", "-c", str(tmp_path / "killed.yaml"), *(["--ckpt_path", str(last)] if last.exists() else [])]
 
-    for _ in range(kills):
-        count += disturb(command(), out, out / "config.yaml", 3.0, 1, stream)
+    count = disturb(command, out, 1.0, kills, random.Random(2))
     assert main(command()) == 0
     assert files(out) == files(tmp_path / "whole")
     for name, value in weights(tmp_path / "whole" / "last.ckpt").items():
