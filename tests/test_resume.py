@@ -33,14 +33,14 @@ class Kill(L.Callback):
             raise KilledError
 
 
-def run(build, folder, kill=None, resume=None, seed=0, average=False, **options):
+def run(build, folder, kill=None, resume=None, seed=0, average=False, steps=STEPS, **options):
     """The trained weights of a run of `build`'s module on its data."""
     module, data = build()
     L.seed_everything(seed, verbose=False)
     callbacks = [ModelCheckpoint(folder, save_last=True, every_n_train_steps=3, enable_version_counter=False)]
     callbacks += [EMAWeightAveraging(decay=0.9)] * average + [Kill(kill)] * bool(kill)
     trainer = L.Trainer(
-        max_steps=STEPS, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+        max_steps=steps, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
         limit_val_batches=0, callbacks=callbacks, **options,
     )  # fmt: skip
     if kill:
@@ -69,6 +69,23 @@ def test_dpo_on_molecules(tmp_path, bank, carbon_reward, batch_size):
         return DPOModule(tiny(), beta=1.0, lora=LoRA(4, dropout=0.3), lr=3e-3, draws=2, warmup=2), data
 
     check(build, tmp_path)
+
+
+def test_a_run_that_goes_on_again_and_again_at_the_ends_of_epochs(tmp_path, bank, carbon_reward):
+    bank.save(tmp_path / "bank.safetensors")
+
+    def build():
+        data = PreferenceDataModule(str(tmp_path / "bank.safetensors"), carbon_reward, pairs=42, batch_size=100)
+        return DPOModule(tiny(), beta=1.0, lora=LoRA(4), lr=3e-3, draws=2, warmup=2), data
+
+    whole = run(build, tmp_path / "whole", steps=15)
+    for steps in (3, 6, 9, 15):
+        last = tmp_path / "often" / "last.ckpt"
+        often = run(build, tmp_path / "often", resume=last if last.exists() else None, steps=steps)
+    for one, two in zip(whole, often, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-7)
+    ends = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["loops"] for name in ("whole", "often")]
+    assert ends[0]["fit_loop"]["epoch_progress"] == ends[1]["fit_loop"]["epoch_progress"]
 
 
 def test_another_seed_is_another_run(tmp_path):

@@ -1,6 +1,6 @@
 """What every training shares: steps whose random numbers are their own, and checkpoints that are whole."""
 
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -34,6 +34,15 @@ class TrainingModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(self.step_seed(batch_idx))
+        self.count_epochs()
+
+    def count_epochs(self) -> None:
+        """Within an epoch one more has begun than has ended. Lightning forgets it in a run that goes on from the last
+        batch of an epoch, and counts an epoch too few when that goes on in turn."""
+        progress = self.trainer.fit_loop.epoch_progress
+        for counts in (cast(Any, progress.current), cast(Any, progress.total)):
+            counts.ready = counts.started = counts.processed + 1
+            counts.completed = counts.processed
 
     def on_before_backward(self, loss: Tensor) -> None:
         if not loss.isfinite():
