@@ -104,7 +104,7 @@ def same_tables(whole, killed):
 
 @pytest.mark.slow
 def test_predict_killed_at_random_moments(tmp_path, kills, record_property):
-    sizes = {"samples": 32 + 32 * kills, "steps": 24}
+    sizes = {"samples": 8 + 24 * kills, "steps": 16}
     assert main(["predict", "-c", str(configuration(tmp_path, "whole", **sizes))]) == 0
     out, command = tmp_path / "killed", ["predict", "-c", str(configuration(tmp_path, "killed", **sizes))]
     count = disturb(lambda: command, out, 0.6, kills, random.Random(0))
@@ -121,7 +121,7 @@ def test_a_comparison_of_two_processes_killed_at_random_moments(tmp_path, kills,
         text = COMPARISON.format(model=tmp_path / "tiny", out=tmp_path / name, training=tmp_path / "training.txt")
         config = {
             **yaml.safe_load(text),
-            "prompts": [f"m{i}" for i in range(8 + 8 * kills)],
+            "prompts": [f"m{i}" for i in range(4 * kills)],
             "steps": 16,
             "budgets": [32],
             "seeds": [0],
@@ -145,7 +145,7 @@ def weights(path):
 def test_fit_killed_at_random_moments(tmp_path, kills, record_property):
     fit_configuration(tmp_path)
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    config["trainer"] |= {"max_steps": 40 + 60 * kills, "limit_val_batches": 0}
+    config["trainer"] |= {"max_steps": 60 * kills, "limit_val_batches": 0}
     for name in ("whole", "killed"):
         config["trainer"]["callbacks"][0]["init_args"] = {
             "dirpath": str(tmp_path / name), "save_last": True, "every_n_train_steps": 5, "save_top_k": 1,
