@@ -100,9 +100,8 @@ class Comparison:
         check_prompts(self.rewards, self.prompts)
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
         self.training_data, self.solver = training_data, backbone.random_solver(steps)
-        check_memory(
-            f"samples={samples} of {len(self.prompts)} prompts", samples * len(self.prompts), sample_bytes(backbone)
-        )
+        count = len(self.prompts)
+        check_memory(f"samples={samples} of {count} prompts", samples * count, sample_bytes(backbone))
         self.samplers: dict[tuple[str, int], Sampler] = {(VANILLA, steps): BestOfN(1)}
         for budget in budgets:
             for name, sampler in samplers.items():
