@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lidar_lightning.guidance import LiDARGuidance
+from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
 
 SIZES = ((4, 50, 16_384), (4, 100, 65_536), (4, 100, 262_144))
 BARS = (10, 20, 20)
@@ -84,7 +84,7 @@ def compare(size: tuple[int, int, int], device: torch.device, repetitions: int) 
     batch, n, dim = size
     g = torch.Generator().manual_seed(0)
     x, x0_hat, bank, rewards = (torch.randn(s, generator=g).to(device) for s in [(batch, dim)] * 2 + [(n, dim), (n,)])
-    guidance = LiDARGuidance(bank, rewards, cosine, temperature=LAMBDA)
+    guidance = LiDARGuidance(bank, rewards, cosine, LiDARSettings(temperature=LAMBDA))
     steps: list[Callable[[], Tensor]] = [
         lambda: guidance(x, TIME, TIME - 0.01, x0_hat),
         lambda: broadcast(x, x0_hat, bank, rewards),

@@ -15,7 +15,8 @@ import torch
 from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
-from lidar_lightning import UDLM, BankStore, LiDARGuidance, Lookahead
+from lidar_lightning import UDLM, BankStore, LiDARGuidance, LiDARSettings, Lookahead
+from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.intervals import interval
 from lidar_lightning.metrics import molecule_metrics
 from lidar_lightning.rewards import RingCount, score
@@ -55,9 +56,12 @@ def evaluate(setting: Setting, backbone: UDLM, store: BankStore, training: set[s
             backbone, "molecule", setting.seed, [reward], store
         )
         guidance = LiDARGuidance(
-            bank.samples[: setting.n], reward.from_scores(bank.rewards)[: setting.n], backbone.schedule,
-            ess=setting.ess, temperature=setting.temperature, stop=setting.stop, vocab_size=backbone.vocab_size,
-        )  # fmt: skip
+            bank.samples[: setting.n],
+            reward.from_scores(bank.rewards)[: setting.n],
+            backbone.schedule,
+            LiDARSettings(ess=setting.ess, temperature=setting.temperature, stop=setting.stop),
+            kernel_of(backbone.vocab_size),
+        )
         calls, begin = setting.n * setting.delta, time.perf_counter() - bank.seconds * setting.n / LARGEST
     drawn = round(SAMPLES * setting.best_of)
     strings: list[str] = []

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lidar_lightning.backbones import UDLM, Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank
-from lidar_lightning.guidance import LiDARGuidance
+from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
 from lidar_lightning.lazy import lazy_attributes
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.modules import DPOModule, LiDARModule, PretrainModule, RewardTuningModule, ValueModule
@@ -30,6 +30,7 @@ __all__ = [
     "Flux",
     "LiDARGuidance",
     "LiDARModule",
+    "LiDARSettings",
     "Lookahead",
     "LookaheadBank",
     "PretrainModule",

@@ -13,6 +13,7 @@ from lidar_lightning.backbones.vae import vae_fingerprint
 from lidar_lightning.bank import LookaheadBank, check_space, check_together
 from lidar_lightning.guidance.calls import calls_checked, replaced
 from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.parametrisation import slope
 from lidar_lightning.rewards import Reward
 from lidar_lightning.solvers.scheduler import check_scheduler, kind_of, scale_of, schedule_of, time_of
@@ -23,12 +24,8 @@ def guide(
     pipe: Any,
     bank: LookaheadBank | Sequence[LookaheadBank],
     reward: str | Reward | None = None,
-    scale: float = 1.0,
-    temperature: float | None = None,
-    ess: float | None = None,
-    start: float = 1.0,
-    stop: float = 0.0,
     same_space: bool = False,
+    **settings: Any,
 ) -> Iterator[LiDARGuidance]:
     """Steers a diffusers pipeline, text to image or any other that steps latents with one supported scheduler.
 
@@ -44,9 +41,9 @@ def guide(
         bank: the scored bank of the prompt, or one for each of the prompts of the call, in their order.
         reward: what to raise (to lower, if lower is better): a reward, or the name of one whose scores the bank holds;
             None if it holds just one.
-        scale, temperature, ess, start, stop: of `LiDARGuidance`; without temperature and ess, ess is 0.1.
         same_space: the latents of the bank mean the same to the pipeline though its VAE differs (sdxl-vae-fp16-fix, a
             tiny decoder); warns where that is needed.
+        settings: scale, temperature, ess, start and stop, see `LiDARSettings`.
 
     Yields:
         the guidance, whose `take_diagnostics` says what each step did.
@@ -63,14 +60,12 @@ def guide(
     space, model = own_space(pipe), f"this {type(pipe).__name__}"
     for one in banks:
         check_space(one.provenance, f"{space}-{one.provenance.space.rpartition('-')[2]}", model, same_space)
-    if temperature is None and ess is None:
-        ess = 0.1
     guidance = LiDARGuidance(
         torch.stack([one.samples for one in banks]).to(pipe.device),
         torch.stack([utilities(one, reward) for one in banks]).to(pipe.device),
         schedule_of(scheduler),
-        scale=scale, temperature=temperature, ess=ess, start=start, stop=stop,
-    )  # fmt: skip
+        LiDARSettings(**settings),
+    )
     kind = kind_of(scheduler)
     plain, times, guided = scheduler.step, [], []
 
@@ -91,7 +86,9 @@ def guide(
     with replaced(scheduler, "step", step), calls_checked(pipe, banks):
         yield guidance
     if not guided:
-        warnings.warn(f"guidance never ran: {why_not(times, start, stop)}", stacklevel=3)
+        warnings.warn(
+            f"guidance never ran: {why_not(times, guidance.settings.start, guidance.settings.stop)}", stacklevel=3
+        )
 
 
 def why_not(times: list[float], start: float, stop: float) -> str:

@@ -11,7 +11,8 @@ import torch
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.functional import lidar_shift
-from lidar_lightning.guidance import LiDARGuidance
+from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
+from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.schedules import LogLinear
 from lidar_lightning.seeding import Generators
@@ -76,7 +77,7 @@ def test_guided_mixture_is_the_tilted_mixture():
     solver = SchedulerSolver(SCHEDULER, steps=40, eta=1.0)
     backbone, generators = ExactMixture(solver.schedule), Generators(list(range(1500)))
     samples, rewards = mixture_bank(500, np.random.default_rng(0))
-    guidance = LiDARGuidance(samples, rewards, solver.schedule, temperature=LAMBDA)
+    guidance = LiDARGuidance(samples, rewards, solver.schedule, LiDARSettings(temperature=LAMBDA))
     vanilla = sample(backbone, solver, generators, None).samples.numpy()
     guided = sample(backbone, solver, Generators(list(range(1500))), None, guidance).samples.numpy()
     wanted = TILTED.frequencies(TILTED.draw(200_000, np.random.default_rng(1)))
@@ -94,7 +95,7 @@ def test_the_loop_does_not_depend_on_the_batch(eta):
     samples, rewards = mixture_bank(50, np.random.default_rng(2))
     runs = []
     for batches in ([range(6)], [range(2), range(2, 6)]):
-        guidance = LiDARGuidance(samples, rewards, solver.schedule, temperature=LAMBDA)
+        guidance = LiDARGuidance(samples, rewards, solver.schedule, LiDARSettings(temperature=LAMBDA))
         steps: list[int] = []
         parts = [sample(backbone, solver, Generators(list(b)), None, guidance, steps.append) for b in batches]
         assert parts[0].nfe == 10 and steps == list(range(1, 11)) * len(batches)
@@ -146,7 +147,9 @@ def sampler_law(guidance=None, steps=96):
 
 def token_guidance(rows, **settings):
     bank, rewards = torch.from_numpy(STATES[rows]), torch.from_numpy(REWARD[rows])
-    return LiDARGuidance(bank, rewards, TOKENS.schedule, temperature=1.5, vocab_size=VOCAB, **settings)
+    return LiDARGuidance(
+        bank, rewards, TOKENS.schedule, LiDARSettings(temperature=1.5, **settings), kernel=kernel_of(VOCAB)
+    )
 
 
 def test_exact_denoiser_reaches_the_data():

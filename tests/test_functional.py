@@ -13,7 +13,7 @@ from lidar_lightning.functional import (
     lidar_weights,
     temperature_for_ess,
 )
-from lidar_lightning.kernels import GaussianBank
+from lidar_lightning.guidance.kernels import GaussianKernel
 from tests import reference
 
 ALPHA, SIGMA = 0.8, 0.6
@@ -215,5 +215,5 @@ def test_weights_hold_in_float32_where_the_plain_product_does_not():
     x_t = (0.9987 * samples[:3] + 0.05 * rng.standard_normal((3, 4096))).astype(np.float32)
     samples = samples.astype(np.float32)
     logits = reference.gaussian_logits(x_t.astype(float), 0.9987, 0.05, samples.astype(float))
-    got = GaussianBank(torch.from_numpy(samples)[None]).logits(torch.from_numpy(x_t)[None], 0.9987, 0.05)[0]
+    got = GaussianKernel(torch.from_numpy(samples)[None]).logits(torch.from_numpy(x_t)[None], 0.9987, 0.05)[0]
     np.testing.assert_allclose(got.softmax(-1), reference.softmax(logits), atol=1e-4)

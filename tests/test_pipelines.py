@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lidar_lightning import LiDARGuidance, Lookahead, LookaheadBank, backbones, guide
+from lidar_lightning import LiDARGuidance, LiDARSettings, Lookahead, LookaheadBank, backbones, guide
 from lidar_lightning.rewards import CallableReward
 from lidar_lightning.samplers.loop import sample
 from lidar_lightning.seeding import Generators
@@ -78,7 +78,9 @@ def test_own_loop_is_the_stock_pipeline_guided_or_not(name, scheduler, options, 
     with guide(pipe, banks, **SETTINGS) as guidance:
         guided = stock(pipe)
     rows = guidance.take_diagnostics()
-    ours = LiDARGuidance.from_banks(banks, [bank.rewards["brightness"] for bank in banks], backbone, **SETTINGS)
+    ours = LiDARGuidance.from_banks(
+        banks, [bank.rewards["brightness"] for bank in banks], backbone, LiDARSettings(**SETTINGS)
+    )
     torch.testing.assert_close(own(backbone, ours), guided, rtol=1e-4, atol=1e-4)
     assert (guided - plain).abs().max() > 0.01
     assert [row["t"] for row in ours.take_diagnostics()] == [row["t"] for row in rows] and rows
@@ -113,7 +115,7 @@ def test_ddim_in_float64(reward):
     """x_s = sqrt(a_s) x0 + sqrt(1 - a_s) eps along leading-spaced timesteps with offset 1."""
     pipe, backbone = make("StableDiffusion")
     (bank, _) = banks_of(backbone, reward)
-    ours = LiDARGuidance(bank.samples, bank.rewards["brightness"], backbone.schedule, **SETTINGS)
+    ours = LiDARGuidance(bank.samples, bank.rewards["brightness"], backbone.schedule, LiDARSettings(**SETTINGS))
     condition = backbone.encode([PROMPTS[0]] * 2)
     got = sample(backbone, backbone.solver(STEPS), Generators([1, 2]), condition, ours).samples
     kept = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
@@ -137,7 +139,7 @@ def test_flow_matching_in_float64(reward):
     """x_s = x_t + (s - t) v along times shifted by exp(mu) / (exp(mu) + 1 / t - 1); the first step has alpha = 0."""
     pipe, backbone = make("Flux")
     (bank, _) = banks_of(backbone, reward)
-    ours = LiDARGuidance(bank.samples, bank.rewards["brightness"], backbone.schedule, **SETTINGS)
+    ours = LiDARGuidance(bank.samples, bank.rewards["brightness"], backbone.schedule, LiDARSettings(**SETTINGS))
     condition = backbone.encode([PROMPTS[0]] * 2)
     got = sample(backbone, backbone.solver(STEPS), Generators([1, 2]), condition, ours).samples
     x = backbone.prior(Generators([1, 2])).double()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lidar_lightning import LiDARGuidance, Lookahead
+from lidar_lightning import LiDARGuidance, LiDARSettings, Lookahead
 from lidar_lightning.functional import temperature_for_ess
 from lidar_lightning.samplers import LiDAR, LiDARSMC
 from lidar_lightning.samplers.lidar import balanced
@@ -124,7 +124,7 @@ def test_a_member_that_counts_twice_is_two_members_to_the_temperature():
     twice = torch.cat((rewards, rewards[:1]))
     for fraction in (0.2, 0.5, 0.9):
         assert temperature_for_ess(rewards, fraction, counts + 3) == pytest.approx(temperature_for_ess(twice, fraction))
-    guided = LiDARGuidance(FIVE.draw(6), rewards, FIVE.schedule, ess=0.5, log_weights=counts)
+    guided = LiDARGuidance(FIVE.draw(6), rewards, FIVE.schedule, LiDARSettings(ess=0.5), log_weights=counts)
     assert guided.temperature.item() == pytest.approx(temperature_for_ess(twice, 0.5))
 
 
@@ -134,9 +134,9 @@ def test_members_count_for_what_they_are():
     twice = torch.cat((samples, samples[:1])), torch.cat((rewards, rewards[:1]))
     counts = torch.tensor([2.0, 1, 1, 1, 1]).log()
     x_t = FIVE.draw(7, seed=4)
-    settings = {"schedule": FIVE.schedule, "temperature": 0.7}
-    one = LiDARGuidance(samples, rewards, log_weights=counts, **settings)
-    other = LiDARGuidance(*twice, **settings)
+    settings = FIVE.schedule, LiDARSettings(temperature=0.7)
+    one = LiDARGuidance(samples, rewards, *settings, log_weights=counts)
+    other = LiDARGuidance(*twice, *settings)
     torch.testing.assert_close(one(x_t, 0.4, 0.3, x_t), other(x_t, 0.4, 0.3, x_t))
     torch.testing.assert_close(one.lookahead_reward(x_t, 0.4), other.lookahead_reward(x_t, 0.4))
 
@@ -144,7 +144,7 @@ def test_members_count_for_what_they_are():
 def test_lookahead_reward_is_what_guidance_climbs():
     """shift = (sigma^2 / alpha) times its gradient."""
     bank = FIVE.draw(20, seed=1)
-    guidance = LiDARGuidance(bank, REWARD(bank, []), FIVE.schedule, temperature=LAMBDA)
+    guidance = LiDARGuidance(bank, REWARD(bank, []), FIVE.schedule, LiDARSettings(temperature=LAMBDA))
     x_t = FIVE.draw(6, seed=2).requires_grad_()
     (gradient,) = torch.autograd.grad(guidance.lookahead_reward(x_t, 0.3).sum(), x_t)
     alpha, sigma = FIVE.schedule(torch.tensor(0.3, dtype=torch.float64))

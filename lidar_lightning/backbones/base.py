@@ -23,11 +23,13 @@ class Backbone(nn.Module, ABC):
         modality: what `decode` returns, e.g. "molecule" or "image".
         schedule: the noise schedule the model was trained with.
         name: identifies the architecture and the weights' origin in reports and in the provenance of banks.
+        vocab_size: V of a model of tokens; None for continuous data.
     """
 
     modality: ClassVar[str]
     schedule: Schedule
     name: str
+    vocab_size: int | None = None
     lora_targets: ClassVar[str]
     """Regular expression of the names of the layers that `adapters.add_lora` adapts."""
 

@@ -38,6 +38,7 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
     modality = "molecule"
     published = ("cfg_num_classes", "model_type")
     schedule: LogLinear
+    vocab_size: int
     lora_targets = r"backbone\.blocks\.\d+\.(attn_qkv|attn_out|mlp\.[02])"
 
     def __init__(

@@ -13,7 +13,8 @@ from lidar_lightning.backbones import Backbone
 from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.checkpoints import check_checkpoint
 from lidar_lightning.files import check_name
-from lidar_lightning.guidance.lidar import LiDARGuidance, check_settings
+from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.inputs import check_parts, check_prompts
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.parts import Part, join, mean_steps
@@ -25,7 +26,6 @@ from lidar_lightning.summary import summarise, with_reward
 from lidar_lightning.writers import RunFolder
 
 logger = logging.getLogger(__name__)
-DEFAULT_ESS = 0.1
 SHOWN_LOOKAHEADS = 4
 
 
@@ -79,17 +79,12 @@ class LiDARModule(L.LightningModule):
         check_parts(backbone, [reward, *(metrics or [])], training_data)
         if lookahead is not None and not isinstance(lookahead, Lookahead):
             raise ValueError(f"lookahead must be a Lookahead, or None for the plain model, got {lookahead!r}")
-        if temperature is None and ess is None:
-            ess = DEFAULT_ESS
         scored_rewards(reward, metrics or [])
-        check_settings(scale, temperature, ess, start, stop)
         check_name("method", method)
         if lookahead:
             lookahead.check_size(backbone)
         self.backbone, self.reward, self.lookahead, self.metrics = backbone, reward, lookahead, metrics or []
-        self.guidance_settings = {
-            "scale": scale, "temperature": temperature, "ess": ess, "start": start, "stop": stop
-        }  # fmt: skip
+        self.guidance_settings = LiDARSettings(scale, temperature, ess, start, stop)
         self.solver, self.steps, self.seed, self.method = backbone.solver(steps), steps, seed, method
         self.training_data, self.out = training_data, out
         self.base = backbone.origin()
@@ -118,7 +113,7 @@ class LiDARModule(L.LightningModule):
             "steps": self.steps,
             "seed": self.seed,
             "method": self.method,
-            **(self.guidance_settings if self.lookahead else {}),
+            **(asdict(self.guidance_settings) if self.lookahead else {}),
         }
 
     def on_predict_start(self) -> None:
@@ -147,7 +142,7 @@ class LiDARModule(L.LightningModule):
                 [self.bank(prompt) for prompt in prompts],
                 [self.reward.from_scores(self.bank(prompt).rewards) for prompt in prompts],
                 self.backbone,
-                **self.guidance_settings,
+                self.guidance_settings,
             )
             self._guidance = tuple(prompts), guidance
         return self._guidance[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
-from lidar_lightning.functional import check_tilt
+from lidar_lightning.guidance.tilt import check_tilt
 from lidar_lightning.rewards.base import Reward, score, utility
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.seeding import Generators, stream_seed

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep
 from lidar_lightning.samplers.budget import check_budget, spending
@@ -92,7 +94,7 @@ class LiDAR(Sampler):
             )
         self.lookahead, self.rounds, self.joining = lookahead, rounds, joining
         self.candidates, self.keep = candidates, keep
-        self.settings: dict[str, Any] = {"scale": scale, "ess": ess, "start": start, "stop": stop}
+        self.settings = LiDARSettings(scale, None, ess, start, stop)
 
     def passes(self, count: int) -> int:
         """Guided passes of the solver for `count` samples."""
@@ -116,11 +118,14 @@ class LiDAR(Sampler):
 
     def guidance(self, task: Task, members: Members) -> LiDARGuidance:
         """The guidance of a bank."""
-        vocab_size = getattr(task.backbone, "vocab_size", None)
         return LiDARGuidance(
-            members.samples, members.values, task.backbone.schedule, vocab_size=vocab_size,
-            log_weights=members.log_weights, temperature=1.0 if self.settings["ess"] is None else None, **self.settings,
-        )  # fmt: skip
+            members.samples,
+            members.values,
+            task.backbone.schedule,
+            self.settings.of_task(1.0),
+            kernel_of(task.backbone.vocab_size),
+            members.log_weights,
+        )
 
     def draw(self, task: Task, count: int) -> Tensor:
         members = lookahead_members(task, self.lookahead)

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lidar_lightning.functional import check_finite
+from lidar_lightning.guidance.tilt import check_finite
 from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random
 from lidar_lightning.samplers.budget import check_budget, spending
 from lidar_lightning.samplers.resampling import pick

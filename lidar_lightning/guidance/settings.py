@@ -1,0 +1,62 @@
+"""The settings of LiDAR: their names, defaults and checks, for Python, YAML and command line alike."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from lidar_lightning.guidance.tilt import temperature_for_ess
+
+DEFAULT_ESS = 0.1
+
+
+@dataclass(frozen=True)
+class LiDARSettings:
+    """How a scored bank is used.
+
+    Lambda is `temperature` if that is given, else what `ess` asks for, else the lambda of the task; without any of them
+    the effective sample size of the rewarded bank is a tenth of it.
+
+    Args:
+        scale: strength s of the guidance; 1 samples the rewarded distribution as n grows, more sharpens.
+        temperature: lambda >= 0, the inverse temperature of the reward.
+        ess: instead of lambda, the effective sample size of softmax(lambda r) as a fraction of the bank, in (0, 1].
+        start, stop: guide while stop < t <= start, with t = 1 pure noise.
+
+    Raises:
+        ValueError: if a setting is out of range, or temperature and ess are both given.
+    """
+
+    scale: float = 1.0
+    temperature: float | None = None
+    ess: float | None = None
+    start: float = 1.0
+    stop: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and self.ess is not None:
+            raise ValueError(
+                f"give either temperature (lambda) or ess, got temperature={self.temperature} and ess={self.ess}"
+            )
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature (lambda) must be finite and at least 0, got {self.temperature}")
+        if self.ess is not None and not 0 < self.ess <= 1:
+            raise ValueError(f"ess is a fraction of the bank in (0, 1], got {self.ess}")
+        if not 0 <= self.scale < float("inf"):
+            raise ValueError(f"scale must be finite and at least 0, got {self.scale}")
+        if not 0 <= self.stop <= self.start <= 1:
+            raise ValueError(
+                f"guidance runs while stop < t <= start with 0 <= stop <= start <= 1, got {self.stop} and {self.start}"
+            )
+
+    def guides(self, t: float) -> bool:
+        return self.stop < t <= self.start
+
+    def of_task(self, temperature: float | None) -> "LiDARSettings":
+        """These settings with the lambda of a task, unless they say which."""
+        return self if self.temperature is not None or self.ess is not None else replace(self, temperature=temperature)
+
+    def lambda_of(self, rewards: Tensor, log_weights: Tensor | None = None) -> float:
+        """Lambda for a bank with these rewards (n,), whose members count for exp(log_weights) (n,)."""
+        if self.temperature is not None:
+            return self.temperature
+        return temperature_for_ess(rewards, self.ess or DEFAULT_ESS, log_weights)

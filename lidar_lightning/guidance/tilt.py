@@ -1,0 +1,122 @@
+"""The tilt of a bank by its rewards: weights, what they change, and the choice of lambda by effective sample size."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.guidance.kernels import Kernel, exact_products
+
+
+class Tilt(NamedTuple):
+    """A bank seen from x_t, with and without its rewards."""
+
+    change: Tensor
+    """What the rewarded bank says beyond the bank: see `Kernel.change`."""
+    rewarded: Tensor
+    """w^r = softmax(l + lambda r): (P, B, n) float64."""
+    plain: Tensor
+    """w = softmax(l): (P, B, n) float64."""
+
+
+def tilt(
+    kernel: Kernel,
+    x_t: Tensor,
+    alpha: Tensor | float,
+    sigma: Tensor | float,
+    rewards: Tensor,
+    temperature: Tensor | float,
+    log_weights: Tensor | None = None,
+) -> Tilt:
+    """The closed form of LiDAR at x_t (P, B, *S), from P banks with rewards (P, n); see `lidar_shift`.
+
+    Args:
+        log_weights: log of what each member counts for, (P, n); None is evenly.
+    """
+    with exact_products(x_t.device.type):
+        logits = kernel.logits(x_t, alpha, sigma)
+        if log_weights is not None:
+            logits = logits + log_weights.to(logits)[:, None]
+        rewarded, plain = tilted_weights(logits, rewards, temperature)
+        return Tilt(kernel.change(x_t, alpha, rewarded, plain), rewarded, plain)
+
+
+def tilted_weights(logits: Tensor, rewards: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
+    """w^r = softmax(l + lambda r) and w = softmax(l), each (P, B, n), for logits (P, B, n) and rewards (P, n).
+
+    temperature: lambda >= 0, a float or one per prompt (P,).
+    """
+    rewards = rewards.to(logits)
+    temperature = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device).expand(len(rewards))
+    return (logits + (temperature[:, None] * rewards)[:, None]).softmax(-1), logits.softmax(-1)
+
+
+def effective_sample_size(weights: Tensor) -> Tensor:
+    """1 / Sum_i w_i^2 over the last dimension, for weights that sum to one: from 1 (one-hot) to n (uniform)."""
+    return 1 / weights.square().sum(-1)
+
+
+def temperature_for_ess(rewards: Tensor, fraction: float, log_weights: Tensor | None = None) -> float:
+    """The lambda at which softmax(lambda r) has an effective sample size of fraction * n, by bisection.
+
+    The effective sample size falls from n at lambda = 0 to the number m of best samples, so the answer has the same
+    meaning at every scale of the reward. Constant rewards give 0. Where ties put m above the target, lambda is the
+    one that comes within one part in a thousand of m.
+
+    For members that count for w_i, with sum 1, the fraction is (sum w_i exp(lambda r_i))^2 / sum w_i exp(2 lambda r_i).
+    It falls from 1 to the weight of the best samples, and is a number of the law that the weighted members stand for,
+    however they were drawn.
+
+    Args:
+        rewards: (n,), finite.
+        fraction: target in (0, 1].
+        log_weights: log w (n,) up to a constant; None is even.
+
+    Raises:
+        ValueError: if fraction lies outside (0, 1] or a reward is not finite.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"the target effective sample size is a fraction in (0, 1], got {fraction}")
+    rewards = torch.as_tensor(rewards).double().flatten()
+    check_finite(rewards)
+    log_w = torch.zeros_like(rewards) if log_weights is None else log_weights.to(rewards).flatten()
+    log_w = log_w.log_softmax(0)
+    spread = (rewards.max() - rewards.min()).item()
+    if spread == 0:
+        return 0.0
+    ties = log_w[rewards == rewards.max()].exp().sum().item()
+    target = max(fraction, 1.001 * ties)
+    if target >= 1:
+        return 0.0
+
+    def too_flat(log_temperature: float) -> bool:
+        tilt = math.exp(log_temperature) / spread * rewards
+        return (2 * (log_w + tilt).logsumexp(0) - (log_w + 2 * tilt).logsumexp(0)).item() > math.log(target)
+
+    low, high = -20.0, 1.0
+    while too_flat(high):
+        high += 5.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if too_flat(middle) else (low, middle)
+    return math.exp(high) / spread
+
+
+def check_tilt(temperature: Tensor | float, rewards: Tensor) -> None:
+    """Raises ValueError if lambda, a float or one per prompt (P,), is negative, or too large for rewards (P, n)."""
+    each = torch.as_tensor(temperature, dtype=torch.float64, device=rewards.device).reshape(-1, 1)
+    if not bool((each >= 0).all()):
+        raise ValueError(f"temperature (lambda) must be at least 0, got {temperature}")
+    if not bool((each * rewards).isfinite().all()):
+        raise ValueError(
+            f"a temperature (lambda) of {each.max().item():g} overflows with rewards as large as "
+            f"{rewards.abs().max().item():g}: lower it"
+        )
+
+
+def check_finite(values: Tensor, what: str = "rewards") -> None:
+    """Raises ValueError, with the count, if a reward, or what else is named, is NaN or infinite."""
+    bad = int((~values.isfinite()).sum())
+    if bad:
+        raise ValueError(f"{bad} of {values.numel()} {what} are NaN or infinite: fix the reward or give it a floor")
