@@ -16,7 +16,7 @@ from jsonargparse import auto_cli
 from lidar_lightning import LiDARGuidance, Lookahead, LookaheadBank, Reward
 from lidar_lightning.backbones.latent import LatentBackbone
 from lidar_lightning.rewards import ShapesReward, score
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from recipes import shapes
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lidar_lightning import UDLM, LiDARGuidance, Lookahead
 from lidar_lightning.rewards import RingCount, score
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 
 

@@ -20,7 +20,7 @@ from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.intervals import interval
 from lidar_lightning.metrics import molecule_metrics
 from lidar_lightning.rewards import RingCount, score
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.smiles_io import read_smiles
 

@@ -18,7 +18,7 @@ from lidar_lightning.chunks import in_chunks
 from lidar_lightning.presets import lookahead_backbone
 from lidar_lightning.presets import preset as find_preset
 from lidar_lightning.rewards import Reward
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.sizes import check_memory, sample_bytes
 

@@ -13,7 +13,7 @@ from lidar_lightning.backbones import Backbone
 from lidar_lightning.functional import lidar_shift
 from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
 from lidar_lightning.guidance.kernels import kernel_of
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.schedules import LogLinear
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Ancestral, SchedulerSolver

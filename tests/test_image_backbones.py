@@ -10,7 +10,7 @@ from peft.utils import get_peft_model_state_dict
 
 from lidar_lightning import BankStore, Lookahead, backbones
 from lidar_lightning.rewards import CallableReward
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators
 from tests.pipelines import BUILDERS, build
 

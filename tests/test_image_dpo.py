@@ -13,7 +13,7 @@ from lidar_lightning import BankStore, DPOModule, LiDARModule, Lookahead, Stable
 from lidar_lightning.adapters import LoRA
 from lidar_lightning.pictures import save_png, to_png
 from lidar_lightning.rewards import CallableReward
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators
 from tests.pipelines import build
 

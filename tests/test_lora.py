@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from lidar_lightning import Lookahead, StableDiffusion
 from lidar_lightning.adapters import LoRA, active_scales, adapters_off, add_lora
 from lidar_lightning.presets import Preset, lookahead_backbone
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators
 from tests.pipelines import build
 

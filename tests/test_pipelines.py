@@ -7,7 +7,7 @@ import torch
 
 from lidar_lightning import LiDARGuidance, LiDARSettings, Lookahead, LookaheadBank, backbones, guide
 from lidar_lightning.rewards import CallableReward
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.scheduler import FLOW_MATCHING, VARIANCE_EXPLODING, VARIANCE_PRESERVING
 from tests import reference

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from lidar_lightning import Flux, Lookahead, StableDiffusion
 from lidar_lightning.presets import Preset, load_presets, lookahead_backbone, preset
 from lidar_lightning.rewards import CallableReward
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators
 from tests.pipelines import build
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lidar_lightning.samplers import RBF, Task
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.schedules import VPSDE, FlowMatching, LogLinear, VariancePreserving
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import FlowSDE, GaussianAncestral, times_of_schedule

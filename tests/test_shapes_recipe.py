@@ -10,7 +10,7 @@ import torch
 from lidar_lightning.bank import LookaheadBank
 from lidar_lightning.cli import main
 from lidar_lightning.rewards import ShapesVerdict, score
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.shapes.grammar import held_out_prompts, parse
 from lidar_lightning.shapes.networks import autoencoder, flux, save_half, stable_diffusion

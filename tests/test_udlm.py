@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from lidar_lightning import UDLM
 from lidar_lightning.backbones import smiles
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators
 from tests.conftest import tiny
 

@@ -21,6 +21,8 @@ class LiDARSettings:
         temperature: lambda >= 0, the inverse temperature of the reward.
         ess: instead of lambda, the effective sample size of softmax(lambda r) as a fraction of the bank, in (0, 1].
         start, stop: guide while stop < t <= start, with t = 1 pure noise.
+        restart: the time t0 in [0, 1] from which to run, from noised members of the bank; None, or 1, is pure noise.
+        candidates: samples that are drawn for each one that is kept, at least 1; the best are.
 
     Raises:
         ValueError: if a setting is out of range, or temperature and ess are both given.
@@ -31,6 +33,8 @@ class LiDARSettings:
     ess: float | None = None
     start: float = 1.0
     stop: float = 0.0
+    restart: float | None = None
+    candidates: float = 1
 
     def __post_init__(self) -> None:
         if self.temperature is not None and self.ess is not None:
@@ -47,6 +51,10 @@ class LiDARSettings:
             raise ValueError(
                 f"guidance runs while stop < t <= start with 0 <= stop <= start <= 1, got {self.stop} and {self.start}"
             )
+        if self.restart is not None and not 0 <= self.restart <= 1:
+            raise ValueError(f"restart is a time in [0, 1], or None for pure noise, got {self.restart}")
+        if not 1 <= self.candidates < float("inf"):
+            raise ValueError(f"candidates must be at least 1 for each sample, got {self.candidates}")
 
     def guides(self, t: float) -> bool:
         return self.stop < t <= self.start

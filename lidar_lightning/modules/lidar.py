@@ -20,7 +20,7 @@ from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.parts import Part, join, mean_steps
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards import Reward, score, scored_rewards
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.summary import summarise, with_reward
 from lidar_lightning.writers import RunFolder

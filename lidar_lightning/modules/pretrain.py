@@ -7,7 +7,7 @@ from lidar_lightning.backbones import UDLM
 from lidar_lightning.losses.udlm import posterior_cross_entropy
 from lidar_lightning.modules.muon import MuonModule
 from lidar_lightning.rewards.molecules import parse
-from lidar_lightning.samplers.loop import sample
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 
 MIN_TIME = 1e-3

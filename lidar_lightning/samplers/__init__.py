@@ -20,11 +20,9 @@ HOMES = {
     "RBF": "rbf",
     "SMC": "smc",
     "SVDD": "svdd",
-    "Sampled": "loop",
     "Sampler": "base",
     "Task": "base",
     "UniversalGuidance": "universal",
-    "sample": "loop",
 }
 """Name to file. A sampler is one file and one entry here."""
 
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from lidar_lightning.samplers.dps import DPS
     from lidar_lightning.samplers.lidar import LiDAR
     from lidar_lightning.samplers.lidar_smc import LiDARSMC
-    from lidar_lightning.samplers.loop import Sampled, sample
     from lidar_lightning.samplers.meter import BudgetSpentError, Meter
     from lidar_lightning.samplers.planner import PlannedLiDAR
     from lidar_lightning.samplers.rbf import RBF
@@ -65,9 +62,7 @@ __all__ = [
     "RBF",
     "SMC",
     "SVDD",
-    "Sampled",
     "Sampler",
     "Task",
     "UniversalGuidance",
-    "sample",
 ]

@@ -12,7 +12,10 @@ from torch import Tensor
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.guidance.tilt import check_tilt
 from lidar_lightning.rewards.base import Reward, score, utility
+from lidar_lightning.samplers.budget import Grid, equal_times
 from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.samplers.restart import noised, place_of
+from lidar_lightning.sampling import Guidance, last, trajectory
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.solvers import RandomSolver
 
@@ -74,6 +77,19 @@ class Task:
         """x (B, *S) at the solver's first time."""
         return self.solver.begin(self.backbone.prior(generators))
 
+    def solve(self, generators: Generators, guidance: Guidance | None = None) -> Tensor:
+        """Clean samples (B, *S) from pure noise, guided or not."""
+        x = self.start(generators)
+        return last(x, trajectory(self.predict, self.solver, x, generators, guidance))
+
+    def solve_from(self, x0: Tensor, t0: float, generators: Generators, guidance: Guidance | None = None) -> Tensor:
+        """Clean samples (B, *S) from x0 (B, *S), noised to the first of the solver's times that is no later than t0."""
+        place = place_of(self.solver.times, t0)
+        if place == len(self.steps):
+            return x0
+        x = self.solver.begin(noised(self.backbone, x0, self.steps[place][0], generators), place)
+        return last(x, trajectory(self.predict, self.solver, x, generators, guidance, place))
+
     def predict(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
         """x0_hat (B, *S) at x_t; counted.
 
@@ -122,10 +138,7 @@ class Task:
         if self.reference is None:
             streams, run = self.generators(FIRST, "first draw"), copy(self)
             run.meter = Meter()
-            x = run.start(streams)
-            for t, s in run.steps:
-                x = run.solver.step(run.predict(x, t), x, t, s, streams)
-            decoded = self.backbone.decode(x)
+            decoded = self.backbone.decode(run.solve(streams))
             self.reference = {part.name: score(part, decoded, [self.prompt] * FIRST) for part in self.reward.parts}
             self.meter.pilot += run.meter.network
         self.reward = self.reward.frozen(self.reference)
@@ -149,21 +162,28 @@ class Sampler(ABC):
         """Clean samples (count, *S)."""
 
     @abstractmethod
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """This method with `calls` network calls per sample, of which it spends at least `SPENT` and none beyond.
 
         Args:
             calls: the budget.
             steps: of the task's solver; the method may take more of them where that spends what is left.
             count: samples that it will draw.
+            times: of the model's own random solver.
 
         Raises:
             ValueError: if that is too few for it, or it cannot spend them.
         """
 
-    def cost(self, steps: int, count: int) -> int:
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         """Network calls of drawing `count` samples with so many solver steps, for methods that know it beforehand."""
         raise NotImplementedError(f"{type(self).__name__} divides its calls up when it draws")
+
+    def changed(self, **attributes: Any) -> Self:
+        """A copy with other attributes."""
+        other = copy(self)
+        vars(other).update(attributes)
+        return other
 
     def adapted(self, task: Task) -> Task:
         """The task with the solver that this method steps with."""

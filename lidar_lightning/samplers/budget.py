@@ -1,24 +1,35 @@
 """How a method comes to spend the budget of network calls that it is given, or refuses it."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from lidar_lightning.samplers.base import Sampler
 
 S = TypeVar("S", bound="Sampler")
 
+Grid = Callable[[int], Tensor]
+"""A number of solver steps to its decreasing times (steps + 1,)."""
+
 SPENT = 0.95
 """Least share of its budget that a method spends: less would not be a comparison at equal calls."""
 
 
-def spending(options: Iterable[S], calls: int, steps: int, count: int) -> S:
+def equal_times(steps: int) -> Tensor:
+    """1, 1 - 1 / steps, ..., 0: (steps + 1,) float64."""
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+
+
+def spending(options: Iterable[S], calls: int, steps: int, count: int, times: Grid = equal_times) -> S:
     """The first option that spends at least `SPENT` of a budget, with as many solver steps as that pays for.
 
     Args:
         options: settings of one method, in order of preference; theirs is the `cost`, which rises with the steps.
-        calls, count: see `Sampler.within`.
+        calls, count, times: see `Sampler.within`.
         steps: of the solver, at least.
 
     Raises:
@@ -27,10 +38,10 @@ def spending(options: Iterable[S], calls: int, steps: int, count: int) -> S:
     total, most, name = calls * count, 0, ""
     for option in options:
         name = type(option).__name__
-        longest = bisect_right(range(total + 1), total, key=lambda number: option.cost(number, count)) - 1
+        longest = bisect_right(range(total + 1), total, key=lambda number: option.cost(number, count, times)) - 1
         if longest < steps:
             continue
-        spent = option.cost(longest, count)
+        spent = option.cost(longest, count, times)
         if spent >= SPENT * total:
             option.steps = longest
             return option

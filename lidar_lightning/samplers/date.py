@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Sampler, Task
-from lidar_lightning.samplers.budget import check_budget, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 
 Condition = dict[str, Tensor]
 
@@ -40,16 +40,16 @@ class DATE(Sampler):
             )
         self.rho, self.every, self.inner, self.anchor = rho, every, inner, anchor
 
-    def cost(self, steps: int, count: int) -> int:
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return count * (steps + self.inner * -(-steps // self.every))
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Updates as often as the budget holds, each of `inner` calls; of more where it holds them at each step."""
         check_budget("DATE", calls, steps + self.inner, "one pass of the solver and one update")
         most = max(self.inner, (calls - steps) // steps)
         rates = [(1, inner) for inner in range(most, self.inner, -1)]
         rates += [(every, self.inner) for every in range(1, steps + 1)]
-        return spending((self.at(*rate) for rate in rates), calls, steps, count)
+        return spending((self.at(*rate) for rate in rates), calls, steps, count, times)
 
     def at(self, every: int, inner: int) -> Self:
         """This method with updates at another rate."""

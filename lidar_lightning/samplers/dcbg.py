@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Sampler, Task, check_random, with_steps
-from lidar_lightning.samplers.budget import SPENT, check_budget
+from lidar_lightning.samplers.budget import SPENT, Grid, check_budget, equal_times
 from lidar_lightning.solvers import Categorical
 
 
@@ -34,7 +34,7 @@ class DCBG(Sampler):
             raise ValueError(f"gamma is at least 0, got {gamma}")
         self.gamma, self.calls = gamma, calls
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """This method with these calls, which are divided up when it knows L and V."""
         check_budget("D-CBG", calls, steps + 1, "the steps, and the neighbours of one position")
         other = copy(self)

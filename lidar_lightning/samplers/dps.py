@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lidar_lightning.rewards.base import utility
 from lidar_lightning.samplers.base import Task
-from lidar_lightning.samplers.budget import check_budget, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.gradient import GradientSampler, reward_slope
 
 
@@ -41,13 +41,13 @@ class DPS(GradientSampler):
             raise ValueError(f"norm is 'loss' or 'gradient' and best is finite, got {norm!r} and {best}")
         self.norm, self.best = norm, best
 
-    def cost(self, steps: int, count: int) -> int:
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return steps * count
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """As many solver steps as the budget pays for: it has no other free number."""
         check_budget("DPS", calls, steps, "one pass of the solver")
-        return spending([copy(self)], calls, steps, count)
+        return spending([copy(self)], calls, steps, count, times)
 
     def draw(self, task: Task, count: int) -> Tensor:
         generators = task.generators(count)

@@ -1,9 +1,8 @@
-"""LiDAR as a sampler: a bank, then guided samples; in rounds, whose guided samples join the bank."""
+"""LiDAR as a sampler: a bank, then guided samples from noise or from its members; in rounds, which join the bank."""
 
 import math
-from collections.abc import Iterator, Sequence
-from copy import copy
-from typing import NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -12,11 +11,10 @@ from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep
-from lidar_lightning.samplers.budget import check_budget, spending
-from lidar_lightning.samplers.loop import Guidance
-from lidar_lightning.samplers.resampling import highest
-from lidar_lightning.seeding import Generators
+from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
+from lidar_lightning.samplers.restart import members, place_of
+from lidar_lightning.samplers.select import Selection
 
 
 class Members(NamedTuple):
@@ -41,16 +39,10 @@ def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
     return Members(bank.samples, values, torch.zeros_like(values))
 
 
-def guided(task: Task, guidance: Guidance, generators: Generators) -> Tensor:
-    """One guided sample per generator."""
-    x = task.start(generators)
-    for t, s in task.steps:
-        x = task.solver.step(guidance(x, t, s, task.predict(x, t)), x, t, s, generators)
-    return x
-
-
 class LiDAR(Sampler):
     """Samples guided by the closed form of a bank of lookahead samples (arXiv 2602.03211), in one round or several.
+
+    With `restart` its members begin the run too (see `restart`); with more candidates than samples it selects.
 
     After each round but the last its guided samples join the bank. They come from p(x0) exp(lambda r(x0)) / Z rather
     than from p, so that with n lookaheads and m of them a member counts for 1 / (n + m exp(lambda r) / Z), the balance
@@ -59,62 +51,40 @@ class LiDAR(Sampler):
 
     Args:
         lookahead: how the bank is drawn.
-        scale, ess, start, stop: see `LiDARGuidance`; without ess the temperature is the task's own.
         rounds: at least 1.
         joining: guided samples of each round that join the bank.
-        candidates: guided samples for each one asked for.
-        keep: "draw" gives the guided samples as they are, draws of the target; "best" the best of all candidates of the
-            prompt, of which there are then at least 2 for each.
+        pooled: choose the best candidates among all of a prompt; otherwise among each sample's own.
+        settings: see `LiDARSettings`; without temperature and ess, lambda is the task's own.
 
     Raises:
-        ValueError: if a setting is out of range, or candidates and keep do not fit each other.
+        ValueError: if a setting is out of range.
     """
 
-    def __init__(
-        self,
-        lookahead: Lookahead,
-        scale: float = 1.0,
-        ess: float | None = None,
-        start: float = 1.0,
-        stop: float = 0.0,
-        rounds: int = 1,
-        joining: int = 8,
-        candidates: int = 1,
-        keep: Keep = "draw",
-    ):
-        if rounds < 1 or joining < 1 or candidates < 1:
-            raise ValueError(
-                f"rounds, joining and candidates must be at least 1, got {rounds}, {joining} and {candidates}"
-            )
-        check_keep(keep)
-        if (keep == "best") != (candidates > 1):
-            raise ValueError(
-                f"keep='best' chooses among candidates, and without it there is no choice: give at least 2 with "
-                f"keep='best' and 1 with keep='draw', got {candidates} with {keep!r}"
-            )
+    def __init__(self, lookahead: Lookahead, rounds: int = 1, joining: int = 8, pooled: bool = True, **settings: Any):
+        if rounds < 1 or joining < 1:
+            raise ValueError(f"rounds and joining must be at least 1, got {rounds} and {joining}")
         self.lookahead, self.rounds, self.joining = lookahead, rounds, joining
-        self.candidates, self.keep = candidates, keep
-        self.settings = LiDARSettings(scale, None, ess, start, stop)
+        self.settings = LiDARSettings(**settings)
+        self.selection = Selection(self.settings.candidates, "best", pooled)
+        self.keep = "draw" if self.settings.candidates == 1 else "best"
 
-    def passes(self, count: int) -> int:
-        """Guided passes of the solver for `count` samples."""
-        return count * self.candidates + (self.rounds - 1) * self.joining
+    @property
+    def start(self) -> float:
+        """The time from which the solver runs."""
+        return 1.0 if self.settings.restart is None else self.settings.restart
 
-    def cost(self, steps: int, count: int) -> int:
-        return self.lookahead.n * self.lookahead.steps + steps * self.passes(count)
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
+        run = steps - place_of(times(steps), self.start)
+        passes = run * self.selection.drawn(count) + steps * (self.rounds - 1) * self.joining
+        return self.lookahead.n * self.lookahead.steps + passes
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """All calls beyond the guided passes draw lookaheads: n = (calls - steps) * count / delta at most."""
-        guided_calls, delta = steps * self.passes(count), self.lookahead.steps
-        check_budget("LiDAR", calls, -(-(guided_calls + delta) // count), "the guided passes and one lookahead")
-        return spending(self.sizes((calls * count - guided_calls) // delta), calls, steps, count)
-
-    def sizes(self, most: int) -> Iterator[Self]:
-        """This method with so many lookaheads, and fewer, down to one."""
-        for n in range(most, 0, -1):
-            other = copy(self)
-            other.lookahead = self.lookahead.of_size(n)
-            yield other
+        fewest = self.changed(lookahead=self.lookahead.of_size(1)).cost(steps, count, times)
+        check_budget("LiDAR", calls, -(-fewest // count), "the guided passes and one lookahead")
+        most = 1 + (calls * count - fewest) // self.lookahead.steps
+        sizes = (self.changed(lookahead=self.lookahead.of_size(n)) for n in range(most, 0, -1))
+        return spending(sizes, calls, steps, count, times)
 
     def guidance(self, task: Task, members: Members) -> LiDARGuidance:
         """The guidance of a bank."""
@@ -128,20 +98,27 @@ class LiDAR(Sampler):
         )
 
     def draw(self, task: Task, count: int) -> Tensor:
-        members = lookahead_members(task, self.lookahead)
-        guidance, tilts = self.guidance(task, members), []
+        bank = lookahead_members(task, self.lookahead)
+        guidance, tilts = self.guidance(task, bank), []
         for number in range(1, self.rounds):
             tilts.append(guidance.temperature.item())
-            samples = guided(task, guidance, task.generators(self.joining, f"round {number}"))
-            values = torch.cat((members.values, task.value(samples)))
-            members = Members(
-                torch.cat((members.samples, samples.to(members.samples))),
+            samples = task.solve(task.generators(self.joining, f"round {number}"), guidance)
+            values = torch.cat((bank.values, task.value(samples)))
+            bank = Members(
+                torch.cat((bank.samples, samples.to(bank.samples))),
                 values,
                 balanced(values, self.lookahead.n, self.joining, tilts),
             )
-            guidance = self.guidance(task, members)
-        x = guided(task, guidance, task.generators(count * self.candidates))
-        return x if self.candidates == 1 else x[highest(task.value(x), count)]
+            guidance = self.guidance(task, bank)
+        drawn = self.selection.drawn(count)
+        generators = task.generators(drawn)
+        if self.start == 1:
+            x = task.solve(generators, guidance)
+        else:
+            tilt = guidance.temperature * bank.values + bank.log_weights
+            rows = members(tilt, torch.arange(drawn, device=tilt.device), task.generators(1, "restart"))
+            x = task.solve_from(bank.samples[rows], self.start, generators, guidance)
+        return self.selection(task, x, count)
 
 
 def balanced(values: Tensor, n: int, joining: int, tilts: Sequence[float]) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Task
-from lidar_lightning.samplers.budget import check_budget, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.lidar import LiDAR, lookahead_members
 from lidar_lightning.samplers.smc import ParticleSampler
 from lidar_lightning.solvers import Transition
@@ -38,12 +38,12 @@ class LiDARSMC(ParticleSampler):
         **settings: Any,
     ):
         super().__init__(particles, **settings)
-        self.plain = LiDAR(lookahead, scale, ess, start, stop)
+        self.plain = LiDAR(lookahead, scale=scale, ess=ess, start=start, stop=stop)
 
-    def cost(self, steps: int, count: int) -> int:
-        return self.plain.lookahead.n * self.plain.lookahead.steps + super().cost(steps, count)
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
+        return self.plain.lookahead.n * self.plain.lookahead.steps + super().cost(steps, count, times)
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Lookaheads take their n * delta calls and particles the others: at least two, if need be of fewer steps.
 
         Guided steps may be longer than plain ones, down to half as many.
@@ -52,7 +52,7 @@ class LiDARSMC(ParticleSampler):
         shared = -(-lookahead.n * lookahead.steps // count)
         check_budget("LiDARSMC", calls, shared + 2 * fewest, "the lookaheads and two particles of half the steps")
         particles = (calls - shared) // steps
-        return spending(self.sizes(max(particles, 2)), calls, steps if particles > 1 else fewest, count)
+        return spending(self.sizes(max(particles, 2)), calls, steps if particles > 1 else fewest, count, times)
 
     def prepare(self, task: Task, count: int) -> None:
         self.guidance = self.plain.guidance(task, lookahead_members(task, self.plain.lookahead))

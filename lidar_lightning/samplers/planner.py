@@ -16,8 +16,8 @@ from lidar_lightning.files import expand, locked, sweep
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Sampler, Task, has_own_solver
-from lidar_lightning.samplers.budget import SPENT
-from lidar_lightning.samplers.lidar import LiDAR, Members, guided, lookahead_members
+from lidar_lightning.samplers.budget import SPENT, Grid, equal_times
+from lidar_lightning.samplers.lidar import LiDAR, Members, lookahead_members
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import Allocation, Plan, allocations, distance
 from lidar_lightning.seeding import stream_seed
@@ -88,7 +88,7 @@ class PlannedLiDAR(Sampler):
         self.settings: dict[str, Any] = {"scale": scale, "ess": ess, "start": start, "stop": stop}
         self._plans: dict[str, Plan] = {}
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Other target steps than the task's may be chosen."""
         other = copy(self)
         other.calls = calls
@@ -182,7 +182,7 @@ class PlannedLiDAR(Sampler):
         values = []
         for prompt in self.prompts:
             run = replace(task, prompt=prompt, seed=stream_seed(self.seed, "reference", 0))
-            samples = guided(run, lambda x_t, t, s, x0_hat: x0_hat, run.generators(self.references))
+            samples = run.solve(run.generators(self.references))
             values.append(run.value(samples))
         return torch.cat(values), torch.cat([value.softmax(0) for value in values]) / len(values)
 
@@ -198,7 +198,7 @@ class PlannedLiDAR(Sampler):
                 first = Members(*(part[: split.n] for part in members))
                 guidance = LiDAR(lookahead, **self.settings).guidance(run, first)
                 solved = replace(run, solver=task.backbone.random_solver(split.target_steps))
-                yield split, run.value(guided(solved, guidance, run.generators(self.samples)))
+                yield split, run.value(solved.solve(run.generators(self.samples), guidance))
 
 
 def check_task(task: Task) -> None:

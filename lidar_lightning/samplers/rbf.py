@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random, has_own_solver
-from lidar_lightning.samplers.budget import check_budget
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.schedules import VPSDE, FlowMatching
 from lidar_lightning.seeding import Generators
@@ -51,7 +51,7 @@ class RBF(Sampler):
         check_keep(keep)
         self.calls, self.starts, self.keep, self.convert = calls, starts, keep, convert
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """All calls beyond the starts are children; a solver of one step has none, and takes starts alone."""
         children = steps if steps > 1 else 0
         check_budget("RBF", calls, self.starts + children, f"{self.starts} starts and a child per step")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Task
-from lidar_lightning.samplers.budget import check_budget, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.smc import ParticleSampler
 
 
@@ -41,15 +41,15 @@ class BackwardRollout(ParticleSampler):
             raise ValueError(f"rollouts and every are at least 1, got {rollouts} and {every}")
         self.rollouts, self.every = rollouts, every
 
-    def cost(self, steps: int, count: int) -> int:
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         """Of each particle a step itself, and where it weighs, all steps after it of each continuation."""
         continued = sum(steps - 1 - i for i in range(0, steps, self.every))
         return self.particles * count * (steps + self.rollouts * continued)
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
-        one = self.cost(steps, 1) // self.particles
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+        one = self.cost(steps, 1, times) // self.particles
         check_budget("backward rollout", calls, 2 * one, f"two particles, {self.rollouts} continuations")
-        return spending(self.sizes(calls // one), calls, steps, count)
+        return spending(self.sizes(calls // one), calls, steps, count, times)
 
     def prepare(self, task: Task, count: int) -> None:
         self.streams = task.generators(count * self.particles * self.rollouts, "rollout")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_particles, check_random
-from lidar_lightning.samplers.budget import check_budget, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
@@ -50,13 +50,13 @@ class ParticleSampler(Sampler):
             raise ValueError(f"threshold lies in [0, 1], got {threshold}")
         self.particles, self.threshold, self.resample, self.keep = particles, threshold, resampler(resampling), keep
 
-    def cost(self, steps: int, count: int) -> int:
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return self.particles * steps * count
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """As many particles as fit, at least two: one alone is never weighed against another."""
         check_budget(type(self).__name__, calls, 2 * steps, "two particles")
-        return spending(self.sizes(calls // steps), calls, steps, count)
+        return spending(self.sizes(calls // steps), calls, steps, count, times)
 
     def sizes(self, most: int) -> Iterator[Self]:
         """This method with so many particles, and fewer, down to two."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lidar_lightning.guidance.tilt import check_finite
 from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random
-from lidar_lightning.samplers.budget import check_budget, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.seeding import Generators
 
@@ -49,16 +49,16 @@ class SVDD(Sampler):
             raise ValueError(f"SVDD takes at least 1 child, got {children}")
         self.children, self.keep, self.value = children, keep, value
 
-    def cost(self, steps: int, count: int) -> int:
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return count * (steps if self.value else 1 + self.children * (steps - 1))
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """As many children as fit, at least two; with a learned value, which costs a call a step, more steps."""
         if self.value:
             check_budget("SVDD", calls, steps, "one pass of the solver")
-            return spending([copy(self)], calls, steps, count)
+            return spending([copy(self)], calls, steps, count, times)
         check_budget("SVDD", calls, 1 + 2 * (steps - 1), "two children a step")
-        return spending(self.sizes((calls - 1) // max(steps - 1, 1)), calls, steps, count)
+        return spending(self.sizes((calls - 1) // max(steps - 1, 1)), calls, steps, count, times)
 
     def sizes(self, most: int) -> Iterator[Self]:
         """This method with so many children, and fewer, down to two."""

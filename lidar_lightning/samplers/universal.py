@@ -7,7 +7,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from lidar_lightning.samplers.base import Task
-from lidar_lightning.samplers.budget import check_budget
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times
 from lidar_lightning.samplers.gradient import GradientSampler, coefficients, reward_slope
 
 
@@ -37,7 +37,7 @@ class UniversalGuidance(GradientSampler):
             raise ValueError(f"recurrence must be at least 1, got {recurrence}")
         self.recurrence, self.calls = recurrence, calls
 
-    def within(self, calls: int, steps: int, count: int) -> Self:
+    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """This method with these calls, which are divided up when the steps are known that it guides."""
         check_budget("universal guidance", calls, steps, "one pass of the solver")
         other = copy(self)

@@ -30,9 +30,9 @@ class Ancestral:
         self.schedule, self.name = schedule, f"Ancestral(power={power:g})"
         self.times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
 
-    def begin(self, noise: Tensor) -> Tensor:
-        """The noise itself: tokens (B, L) int64."""
-        return noise
+    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+        """x itself: tokens (B, L) int64."""
+        return x
 
     def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
         """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L)."""

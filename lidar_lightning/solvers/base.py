@@ -16,8 +16,8 @@ class Solver(Protocol):
     times: Tensor
     """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
 
-    def begin(self, noise: Tensor) -> Tensor:
-        """x at the first time, from pure noise (B, *S). Forgets all earlier steps."""
+    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+        """x at `times[place]`, from x (B, *S) there, of which the first is pure noise. Forgets all earlier steps."""
         ...
 
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:

@@ -55,9 +55,9 @@ class FlowSDE:
         self.times = (1 - (1 - q).square()).sqrt() if spacing == "circle" else q
         self.name = f"FlowSDE(scale={scale:g}, power={power:g}, spacing={spacing})"
 
-    def begin(self, noise: Tensor) -> Tensor:
-        """The noise itself: (B, *S)."""
-        return noise
+    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+        """x itself: (B, *S)."""
+        return x
 
     def transition(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Normal:
         """The law of x_s (B, *S) for t > s."""

@@ -41,9 +41,9 @@ class GaussianAncestral:
         grid = "equal" if times is None else hashlib.sha256(self.times.cpu().numpy().tobytes()).hexdigest()[:8]
         self.name = f"GaussianAncestral(eta={eta:g}, times={grid})"
 
-    def begin(self, noise: Tensor) -> Tensor:
-        """The noise itself: (B, *S)."""
-        return noise
+    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+        """x itself: (B, *S)."""
+        return x
 
     def transition(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Normal:
         """The law of x_s (B, *S) for t > s."""

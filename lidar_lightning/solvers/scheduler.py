@@ -117,10 +117,20 @@ class SchedulerSolver:
         self.scheduler.set_timesteps(**count, **self.grid, device=device)
         return self.scheduler.timesteps
 
-    def begin(self, noise: Tensor) -> Tensor:
-        """x at the first time, from standard normal noise (B, *S)."""
-        self.timesteps, self.place = self._restart(noise.device), 0
-        return noise * (float(getattr(self.scheduler, "init_noise_sigma", 1.0)) / scale_of(self.scheduler, 0))
+    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+        """x at `times[place]`, from x (B, *S) there: at the first of them from standard normal noise.
+
+        Raises:
+            ValueError: for a PNDMScheduler that is to begin elsewhere: its first steps are of another kind.
+        """
+        self.timesteps, self.place = self._restart(x.device), place
+        if not place:
+            return x * (float(getattr(self.scheduler, "init_noise_sigma", 1.0)) / scale_of(self.scheduler, 0))
+        if type(self.scheduler).__name__ == "PNDMScheduler":
+            raise ValueError("a PNDMScheduler begins at pure noise only: restart with another scheduler")
+        if hasattr(self.scheduler, "set_begin_index"):
+            self.scheduler.set_begin_index(place)
+        return x
 
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
         """x_s (B, *S), like x_t, from the prediction x0_hat (B, *S) at t; s is the time that follows t in `times`.

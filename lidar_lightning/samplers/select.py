@@ -1,0 +1,59 @@
+"""Select: of more samples than were asked for, those that are kept."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.base import Keep, Task, check_keep, check_particles
+from lidar_lightning.samplers.resampling import highest, pick
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Draws n samples for each one asked for, and keeps one in n.
+
+    Args:
+        n: at least 1; a whole number unless they are pooled.
+        keep: "best" keeps those of the highest reward; "draw" resamples in proportion to exp(lambda r). A pool may then
+            give one of its samples several times.
+        pooled: choose among all samples of the prompt together, as a bank does; otherwise among n of its own for each
+            sample.
+
+    Raises:
+        ValueError: if a setting is out of range or unknown.
+    """
+
+    n: float = 1
+    keep: Keep = "best"
+    pooled: bool = True
+
+    def __post_init__(self) -> None:
+        check_particles("a selection", self.n)
+        check_keep(self.keep)
+        if not self.pooled and self.n != int(self.n):
+            raise ValueError(f"a selection that is not pooled draws a whole number for each sample, got n={self.n}")
+
+    def drawn(self, count: int) -> int:
+        """How many samples are drawn for `count`."""
+        return max(count, round(self.n * count))
+
+    def sizes(self, most: int, count: int) -> Iterator[Self]:
+        """Selections of `most` samples in all for `count`, and of fewer."""
+        for drawn in range(most, count - 1, -1) if self.pooled else range(most // count, 0, -1):
+            yield replace(self, n=drawn / count if self.pooled else drawn)
+
+    def __call__(self, task: Task, x: Tensor, count: int) -> Tensor:
+        """The `count` samples that are kept of x (drawn, *S), which are scored if there is a choice."""
+        if len(x) == count and self.keep == "best":
+            return x
+        values = task.value(x, together=self.pooled)
+        if self.pooled and self.keep == "best":
+            return x[highest(values, count)]
+        groups = values.expand(count, -1) if self.pooled else values.view(count, -1)
+        best = self.keep == "best"
+        chosen = groups.argmax(1) if best else pick(groups, task.generators(count, "keep").rand(1))
+        first = 0 if self.pooled else torch.arange(count, device=x.device) * groups.shape[1]
+        return x[first + chosen]

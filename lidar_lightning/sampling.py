@@ -1,0 +1,99 @@
+"""The one loop: a denoiser, perhaps guided, and a solver, from noise to data."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.seeding import Generators
+from lidar_lightning.solvers import Solver
+
+Denoiser = Callable[[Tensor, float], Tensor]
+"""x_t (B, *S) and t to the clean prediction x0_hat."""
+
+
+class Guidance(Protocol):
+    """Turns the prediction of a denoiser into another one; solvers do not know it is there."""
+
+    def __call__(self, x_t: Tensor, t: float, s: float, x0_hat: Tensor) -> Tensor:
+        """The edited prediction, like x0_hat, for a step from time t to s."""
+        ...
+
+
+class Step(NamedTuple):
+    """A step from time t to s that was made."""
+
+    t: float
+    s: float
+    x0_hat: Tensor
+    """The prediction at t, guided if there is guidance."""
+    x: Tensor
+    """x_s (B, *S)."""
+
+
+def trajectory(
+    denoiser: Denoiser,
+    solver: Solver,
+    x: Tensor,
+    generators: Generators,
+    guidance: Guidance | None = None,
+    place: int = 0,
+) -> Iterator[Step]:
+    """The steps of a solver from x (B, *S), which `solver.begin` gave, one after the other.
+
+    Args:
+        guidance: edits each prediction; None samples the model itself.
+        place: of x among the times of the solver; steps before it are not made.
+    """
+    times = solver.times.tolist()[place:]
+    for t, s in zip(times, times[1:], strict=False):
+        x0_hat = denoiser(x, t)
+        if guidance is not None:
+            x0_hat = guidance(x, t, s, x0_hat)
+        x = solver.step(x0_hat, x, t, s, generators)
+        yield Step(t, s, x0_hat, x)
+
+
+def last(x: Tensor, steps: Iterator[Step]) -> Tensor:
+    """Where a trajectory from x ends (B, *S)."""
+    for step in steps:
+        x = step.x
+    return x
+
+
+class Sampled(NamedTuple):
+    samples: Tensor
+    """Clean samples (B, *S)."""
+    nfe: int
+    """Network calls per sample."""
+
+
+@torch.no_grad()
+def sample(
+    backbone: Backbone,
+    solver: Solver,
+    generators: Generators,
+    condition: Any,
+    guidance: Guidance | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Sampled:
+    """Draws one sample per generator from pure noise.
+
+    Args:
+        condition: of `backbone.encode`, one row per sample, or None.
+        guidance: edits each prediction; None samples the model itself.
+        on_step: called with the number of each finished step.
+    """
+
+    def denoiser(x_t: Tensor, t: float) -> Tensor:
+        return backbone.predict(x_t, torch.full((len(x_t),), t, dtype=torch.float64, device=x_t.device), condition)
+
+    x = solver.begin(backbone.prior(generators))
+    with backbone.active():
+        for number, step in enumerate(trajectory(denoiser, solver, x, generators, guidance), 1):
+            x = step.x
+            if on_step is not None:
+                on_step(number)
+    return Sampled(x, len(solver.times) - 1)
