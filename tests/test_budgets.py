@@ -68,7 +68,7 @@ CASES = {
     "lidar": (LiDAR(Lookahead(3)), mixture),
     "lidar, tokens": (LiDAR(Lookahead(3)), tokens),
     "lidar-rounds": (LiDAR(Lookahead(3), rounds=2, joining=2), mixture),
-    "lidar, best": (LiDAR(Lookahead(3), candidates=2, keep="best"), mixture),
+    "lidar, best": (LiDAR(Lookahead(3), candidates=2), mixture),
     "lidar+smc": (LiDARSMC(Lookahead(3, 4)), mixture),
     "lidar-planned": (planned(), mixture),
 }

@@ -163,5 +163,5 @@ def test_budgets_are_kept():
     problem = task(FIVE, REWARD, LAMBDA, steps=10)
     LiDARSMC(Lookahead(5, 8)).within(28, 10, 4)(problem, 4)
     assert problem.meter.network == 40 + 4 * 2 * 9
-    with pytest.raises(ValueError, match="rounds, joining and candidates must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="rounds and joining must be at least 1, got 0"):
         LiDAR(Lookahead(5, 8), rounds=0)
