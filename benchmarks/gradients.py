@@ -23,7 +23,8 @@ from tqdm.auto import tqdm
 
 from lidar_lightning import BankStore, LiDARGuidance, Lookahead
 from lidar_lightning.rewards import ShapesReward, score
-from lidar_lightning.samplers import DAS, DATE, DPS, Task, UniversalGuidance, sample
+from lidar_lightning.samplers import DAS, DATE, DPS, Task, UniversalGuidance
+from lidar_lightning.sampling import sample
 from recipes import shapes
 
 PROMPT = "a red circle left of a blue square"
