@@ -105,7 +105,7 @@ class Comparison:
         self.samplers: dict[tuple[str, int], Sampler] = {(VANILLA, steps): BestOfN(1)}
         for budget in budgets:
             for name, sampler in samplers.items():
-                self.samplers[name, budget] = sampler.within(budget, steps, samples)
+                self.samplers[name, budget] = sampler.within(budget, steps, samples, self.times)
         for sampler in self.samplers.values():
             if isinstance(lookahead := getattr(sampler, "lookahead", None), Lookahead):
                 lookahead.check_size(backbone)
@@ -115,6 +115,10 @@ class Comparison:
         self.indices = list(range(samples))
         self.done: set[tuple[Cell, str]] = set()
         self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
+
+    def times(self, steps: int) -> Tensor:
+        """Of the model's own random solver with so many steps."""
+        return self.backbone.random_solver(steps).times
 
     @property
     def rewards(self) -> list[Reward]:

@@ -269,15 +269,15 @@ def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
 def readme_example():
     """The sampler that the README adds."""
     text = (Path(__file__).parent.parent / "README.md").read_text()
-    return next(part.split("```")[0] for part in text.split("```python\n") if part.startswith("# restart.py"))
+    return next(part.split("```")[0] for part in text.split("```python\n") if part.startswith("# batches.py"))
 
 
 @pytest.mark.slow
 def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
-    (tmp_path / "restart.py").write_text(readme_example())
+    (tmp_path / "batches.py").write_text(readme_example())
     model.save_pretrained(tmp_path / "model")
     for out, processes in (("one", "1"), ("two", "2")):
-        text = CONFIG.format(model=tmp_path / "model", out=tmp_path / out, own="restart.Restart")
+        text = CONFIG.format(model=tmp_path / "model", out=tmp_path / out, own="batches.Batches")
         (tmp_path / "compare.yaml").write_text(text)
         command = [sys.executable, "-m", "lidar_lightning.cli", "compare", "--config", "compare.yaml"]
         environment = {"PYTHONPATH": f"{Path(__file__).parent.parent}:{tmp_path}", "OMP_NUM_THREADS": "1"}
