@@ -7,7 +7,14 @@ from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
 from lidar_lightning.lazy import lazy_attributes
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.modules import DPOModule, LiDARModule, PretrainModule, RewardTuningModule, ValueModule
+from lidar_lightning.modules import (
+    DPOModule,
+    LiDARModule,
+    PretrainModule,
+    RewardTuningModule,
+    SamplingModule,
+    ValueModule,
+)
 from lidar_lightning.pipelines import guide
 from lidar_lightning.rewards import Reward
 
@@ -36,6 +43,7 @@ __all__ = [
     "PretrainModule",
     "Reward",
     "RewardTuningModule",
+    "SamplingModule",
     "StableDiffusion",
     "StableDiffusion3",
     "StableDiffusionXL",

@@ -30,7 +30,7 @@ class Part:
     scores: Mapping[str, Tensor]
     """Reward name to (n,) float32."""
     seconds: float
-    nfe: int
+    nfe: float
     """Network calls per sample, without the lookahead."""
     diagnostics: Sequence[Mapping[str, float]] = ()
     """What the guidance did at each step, the mean over these samples."""

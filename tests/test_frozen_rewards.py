@@ -73,10 +73,10 @@ def test_a_given_scale_is_that_of_every_method():
     given.reference = {"table": torch.tensor([0.0, 1.0, 5.0]), "other": torch.tensor([3.0, 9.0, 40.0])}
     members = lookahead_members(given, lookahead)
     np.testing.assert_allclose(
-        members.values, written_out(members.samples.numpy(), given.reference, "sum"), rtol=1e-5, atol=1e-5
+        members.values[0], written_out(members.samples[0].numpy(), given.reference, "sum"), rtol=1e-5, atol=1e-5
     )
-    x = members.samples[:4]
-    torch.testing.assert_close(given.value(x, together=True), members.values[:4])
+    x = members.samples[0, :4]
+    torch.testing.assert_close(given.utility(x, together=True), members.values[0, :4])
     assert given.meter.pilot == 0
 
 

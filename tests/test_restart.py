@@ -139,9 +139,7 @@ def test_a_restart_costs_the_steps_that_it_makes():
 
 def test_candidates_are_chosen_by_their_reward():
     reward = Linear(DIRECTION)
-    one, best = (
-        LiDAR(Lookahead(6, 60), restart=0.5, candidates=k)(task(FIVE, reward, LAMBDA, 12), 40) for k in (1, 3)
-    )
+    one, best = (LiDAR(Lookahead(6, 60), restart=0.5, candidates=k)(task(FIVE, reward, LAMBDA, 12), 40) for k in (1, 3))
     assert reward(best, []).mean() > reward(one, []).mean() + 0.3
     each = LiDAR(Lookahead(6, 60), restart=0.5, candidates=3, pooled=False)(task(FIVE, reward, LAMBDA, 12), 40)
     every = LiDAR(Lookahead(6, 60), restart=0.5)(task(FIVE, reward, LAMBDA, 12), 120)

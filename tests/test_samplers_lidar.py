@@ -82,12 +82,12 @@ def test_joined_members_are_weighted_by_the_balance_heuristic(monkeypatch):
         LiDAR, "guidance", lambda self, task, members: seen.append(members) or guidance(self, task, members)
     )
     LiDAR(Lookahead(4, 6), rounds=3, joining=5)(task(FIVE, REWARD, LAMBDA, steps=4), 2)
-    assert [len(members.samples) for members in seen] == [6, 11, 16]
+    assert [members.samples.shape[1] for members in seen] == [6, 11, 16]
     for joined, members in zip((0, 5, 10), seen, strict=True):
-        tilt = members.values.exp()
-        torch.testing.assert_close(members.values, LAMBDA * REWARD(members.samples, []), rtol=1e-5, atol=1e-6)
+        tilt = (LAMBDA * members.values[0]).exp()
+        torch.testing.assert_close(members.values[0], REWARD(members.samples[0], []), rtol=1e-5, atol=1e-6)
         share = 1 / (6 + joined * tilt / tilt[:6].mean())
-        torch.testing.assert_close(members.log_weights.softmax(0), share / share.sum())
+        torch.testing.assert_close(members.log_weights[0].softmax(0), share / share.sum())
 
 
 def test_the_temperature_of_an_ess_sees_what_members_count_for():

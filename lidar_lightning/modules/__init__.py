@@ -4,6 +4,7 @@ from lidar_lightning.modules.dpo import DPOModule
 from lidar_lightning.modules.lidar import LiDARModule
 from lidar_lightning.modules.pretrain import PretrainModule
 from lidar_lightning.modules.reward_tuning import RewardTuningModule
+from lidar_lightning.modules.sampling import SamplingModule
 from lidar_lightning.modules.value import ValueModule
 
-__all__ = ["DPOModule", "LiDARModule", "PretrainModule", "RewardTuningModule", "ValueModule"]
+__all__ = ["DPOModule", "LiDARModule", "PretrainModule", "RewardTuningModule", "SamplingModule", "ValueModule"]

@@ -1,10 +1,10 @@
-"""What every sampler is given and what it must do: draw samples of one prompt, of high reward, within a budget."""
+"""What every sampler is given and what it must do: draw samples of high reward, within a budget."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,10 @@ from lidar_lightning.sampling import Guidance, last, trajectory
 from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.solvers import RandomSolver
 
+if TYPE_CHECKING:
+    from lidar_lightning.bank import LookaheadBank
+    from lidar_lightning.lookahead import Lookahead
+
 Keep = Literal["draw", "best"]
 """What a method aims at: draws of the target p(x0) exp(lambda r(x0)), or samples of the highest reward."""
 
@@ -28,17 +32,20 @@ FIRST = 32
 
 @dataclass
 class Task:
-    """One prompt for a sampler; every call of network, decoder and reward goes through it and is counted.
+    """What to draw; every call of network, decoder and reward goes through it and is counted.
 
     Args:
         backbone: the model.
         solver: its steps; all methods share it.
         reward: what to raise.
-        prompt: of all samples.
-        temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)).
+        prompt: of all samples; or several prompts, of equally many samples each, in their order, for samplers that
+            draw `several`.
+        temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None leaves it to the sampler's own settings.
         seed: of all random numbers.
         meter: counts, and stops the sampler at its budget.
         batch_size: samples per network call.
+        indices: of the samples of each prompt; None is all of them from 0.
+        banks: gives the bank of a lookahead and a prompt, e.g. from a store; None draws it.
 
     A reward that is relative to the samples it scores, such as a sum of several, is frozen on the scale of the
     reference if it is given, else of the prompt's bank where there is one, and else of `FIRST` plain samples, whose
@@ -48,19 +55,35 @@ class Task:
     backbone: Backbone
     solver: RandomSolver
     reward: Reward
-    prompt: str = "molecule"
-    temperature: float = 1.0
+    prompt: str | Sequence[str] = "molecule"
+    temperature: float | None = 1.0
     seed: int = 0
     meter: Meter = field(default_factory=Meter)
     batch_size: int = 256
     reference: Mapping[str, Tensor] | None = None
     """Scores of the parts of a relative reward, by name, on whose scale it is frozen."""
+    indices: Sequence[int] | None = None
+    banks: "Callable[[Lookahead, str], LookaheadBank] | None" = None
+    diagnostics: list[dict[str, float]] = field(default_factory=list)
+    """What the guidance did at each step, if there was one."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature (lambda) must be finite and at least 0, got {self.temperature}")
         with torch.no_grad():
-            self.condition = self.backbone.encode([self.prompt])
+            self.condition = self.backbone.encode(self.prompts)
+
+    @property
+    def prompts(self) -> list[str]:
+        """All of them."""
+        return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
+
+    @property
+    def tilt(self) -> float:
+        """lambda. Raises ValueError if the task has none."""
+        if self.temperature is None:
+            raise ValueError("this sampler aims at p(x0) exp(lambda r(x0)): give a temperature, which is lambda")
+        return self.temperature
 
     @property
     def steps(self) -> list[tuple[float, float]]:
@@ -68,9 +91,19 @@ class Task:
         times = self.solver.times.tolist()
         return list(zip(times, times[1:], strict=False))
 
-    def generators(self, count: int, purpose: str = "sample") -> Generators:
-        """A stream per sample; purposes have different ones."""
-        seeds = [stream_seed(self.seed, f"{purpose}\0{self.prompt}", index) for index in range(count)]
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the streams of each prompt, for `count` rows of all: as many in a row for each sample."""
+        each = count // len(self.prompts)
+        if self.indices is None or each % len(self.indices):
+            return list(range(each))
+        copies = each // len(self.indices)
+        return [index * copies + number for index in self.indices for number in range(copies)]
+
+    def generators(self, count: int, purpose: str = "") -> Generators:
+        """A stream for each of `count` rows, prompts first; purposes have different ones."""
+        key = f"{purpose}\0" if purpose else ""
+        numbers = self.numbers(count)
+        seeds = [stream_seed(self.seed, key + prompt, number) for prompt in self.prompts for number in numbers]
         return Generators(seeds, self.backbone.device)
 
     def start(self, generators: Generators) -> Tensor:
@@ -105,16 +138,20 @@ class Task:
         with self.backbone.active():
             for begin in range(0, len(x_t), self.batch_size):
                 x = x_t[begin : begin + self.batch_size]
-                rows = given and {
-                    k: v.expand(len(x), *v.shape[1:]) if len(v) == 1 else v[begin : begin + self.batch_size]
-                    for k, v in given.items()
-                }
+                places = torch.arange(begin, begin + len(x), device=x.device)
+                rows = given and {k: v[places * len(v) // len(x_t)] for k, v in given.items()}
                 times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
                 parts.append(self.backbone.predict(x, times, rows))
         return torch.cat(parts)
 
-    def value(self, x0: Tensor, together: bool = False) -> Tensor:
-        """lambda times the reward, sign turned if lower is better: (B,) float64 of clean samples (B, *S); counted.
+    def value(self, x0: Tensor) -> Tensor:
+        """lambda times the utility: (B,) float64 of clean samples (B, *S); counted."""
+        values = self.utility(x0)
+        check_tilt(self.tilt, values.detach()[None])
+        return self.tilt * values
+
+    def utility(self, x0: Tensor, together: bool = False) -> Tensor:
+        """The reward, sign turned if lower is better: (B,) float64 of clean samples (B, *S); counted.
 
         Where gradients are on and the samples require them, they flow back from it.
 
@@ -126,9 +163,8 @@ class Task:
         self.meter.decodes += len(x0)
         self.meter.rewards += len(x0)
         decoded = self.backbone.decode(x0)
-        scores = utility(self.reward, score(self.reward, decoded, [self.prompt] * len(x0))).double()
-        check_tilt(self.temperature, scores.detach()[None])
-        return self.temperature * scores
+        prompts = [prompt for prompt in self.prompts for _ in range(len(x0) // len(self.prompts))]
+        return utility(self.reward, score(self.reward, decoded, prompts)).double()
 
     @torch.no_grad()
     def freeze(self) -> None:
@@ -139,7 +175,7 @@ class Task:
             streams, run = self.generators(FIRST, "first draw"), copy(self)
             run.meter = Meter()
             decoded = self.backbone.decode(run.solve(streams))
-            self.reference = {part.name: score(part, decoded, [self.prompt] * FIRST) for part in self.reward.parts}
+            self.reference = {part.name: score(part, decoded, self.prompts * FIRST) for part in self.reward.parts}
             self.meter.pilot += run.meter.network
         self.reward = self.reward.frozen(self.reference)
 
@@ -154,6 +190,14 @@ class Sampler(ABC):
     """Whether it differentiates the reward and the network."""
     keep: Keep = "draw"
     """What it aims at; rows of tables are labelled with it."""
+    random: bool = True
+    """Whether it needs a solver whose steps are draws from a known law."""
+    several: bool = False
+    """Whether one draw may hold several prompts."""
+    whole: bool = False
+    """Whether it draws all samples of a prompt together, because they share a pool or rounds."""
+    lookahead: "Lookahead | None" = None
+    """How it draws the bank that it rests on, if it does."""
     steps: int | None = None
     """Solver steps, where a budget has set them; None takes the task's."""
 

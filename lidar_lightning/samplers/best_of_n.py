@@ -20,8 +20,18 @@ class BestOfN(Sampler):
         ValueError: if a setting is out of range or unknown.
     """
 
+    random = False
+
     def __init__(self, n: float = 4, keep: Keep = "best", pooled: bool = True):
         self.selection, self.keep = Selection(n, keep, pooled), keep
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self.selection.whole
+
+    @property
+    def several(self) -> bool:  # type: ignore[override]
+        return not self.whole
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return steps * self.selection.drawn(count)

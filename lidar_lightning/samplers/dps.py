@@ -69,10 +69,10 @@ class DPS(GradientSampler):
         Raises:
             ValueError: if a reward is better than the best.
         """
-        best = task.temperature * utility(task.reward, torch.tensor(self.best, dtype=values.dtype))
+        best = task.tilt * utility(task.reward, torch.tensor(self.best, dtype=values.dtype))
         short = best - values
         if (short < -1e-6 * (1 + best.abs())).any():
-            excess = -short.min().item() / task.temperature
+            excess = -short.min().item() / task.tilt
             raise ValueError(
                 f"DPS measures how far the reward falls short of best={self.best:g}, and {task.reward.name!r} is "
                 f"better by {excess:.3g}: give the best value that it can have, or norm='gradient'"

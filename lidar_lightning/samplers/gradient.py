@@ -103,6 +103,4 @@ class GradientSampler(Sampler):
     def strength(self, task: Task, t: float) -> float:
         """The scale, damped if asked for."""
         ((alpha, sigma),) = coefficients(task, t)
-        return self.scale * (
-            damping(task.temperature, alpha, sigma, self.spread, self.curvature) if self.damped else 1.0
-        )
+        return self.scale * (damping(task.tilt, alpha, sigma, self.spread, self.curvature) if self.damped else 1.0)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from lidar_lightning.bank import check_together
 from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
@@ -15,10 +16,11 @@ from lidar_lightning.samplers.base import Sampler, Task
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.restart import members, place_of
 from lidar_lightning.samplers.select import Selection
+from lidar_lightning.seeding import Generators, stream_seed
 
 
 class Members(NamedTuple):
-    """A bank of clean samples (n, *S), their lambda r (n,), and the log of what each counts for (n,)."""
+    """Banks of clean samples (P, n, *S), their utilities r (P, n), and the log of what each counts for (P, n)."""
 
     samples: Tensor
     values: Tensor
@@ -26,17 +28,21 @@ class Members(NamedTuple):
 
 
 def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
-    """Draws and scores the bank of a task; its n * delta network calls and n rewards are counted."""
-    task.meter.spend(lookahead.n * lookahead.steps, lookahead.source(task.backbone).evaluations)
-    task.meter.decodes += lookahead.n
-    task.meter.rewards += lookahead.n
-    bank = lookahead.bank(task.backbone, task.prompt, task.seed, task.reward.parts)
-    if task.reference is None:
-        task.reference = bank.rewards
-    else:
+    """The scored banks of a task's prompts; the n * delta network calls and n rewards of each are counted."""
+    count = lookahead.n * len(task.prompts)
+    task.meter.spend_on_banks(count * lookahead.steps, lookahead.source(task.backbone).evaluations)
+    task.meter.decodes += count
+    task.meter.rewards += count
+    draw = task.banks or (lambda one, prompt: one.bank(task.backbone, prompt, task.seed, task.reward.parts))
+    banks = [draw(lookahead, prompt) for prompt in task.prompts]
+    check_together(banks)
+    if task.reference is None and len(banks) == 1:
+        task.reference = banks[0].rewards
+    elif task.reference is not None:
         task.freeze()
-    values = task.temperature * task.reward.from_scores(bank.rewards).double()
-    return Members(bank.samples, values, torch.zeros_like(values))
+    samples = torch.stack([bank.samples for bank in banks]).to(task.backbone.device)
+    utilities = torch.stack([task.reward.from_scores(bank.rewards).double() for bank in banks]).to(samples.device)
+    return Members(samples, utilities, torch.zeros_like(utilities))
 
 
 class LiDAR(Sampler):
@@ -60,13 +66,24 @@ class LiDAR(Sampler):
         ValueError: if a setting is out of range.
     """
 
+    random = False
+
     def __init__(self, lookahead: Lookahead, rounds: int = 1, joining: int = 8, pooled: bool = True, **settings: Any):
         if rounds < 1 or joining < 1:
             raise ValueError(f"rounds and joining must be at least 1, got {rounds} and {joining}")
-        self.lookahead, self.rounds, self.joining = lookahead, rounds, joining
+        self.lookahead: Lookahead = lookahead
+        self.rounds, self.joining = rounds, joining
         self.settings = LiDARSettings(**settings)
         self.selection = Selection(self.settings.candidates, "best", pooled)
         self.keep = "draw" if self.settings.candidates == 1 else "best"
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self.rounds > 1 or self.selection.whole
+
+    @property
+    def several(self) -> bool:  # type: ignore[override]
+        return not self.whole
 
     @property
     def start(self) -> float:
@@ -92,7 +109,7 @@ class LiDAR(Sampler):
             members.samples,
             members.values,
             task.backbone.schedule,
-            self.settings.of_task(1.0),
+            self.settings.of_task(task.temperature),
             kernel_of(task.backbone.vocab_size),
             members.log_weights,
         )
@@ -103,11 +120,11 @@ class LiDAR(Sampler):
         for number in range(1, self.rounds):
             tilts.append(guidance.temperature.item())
             samples = task.solve(task.generators(self.joining, f"round {number}"), guidance)
-            values = torch.cat((bank.values, task.value(samples)))
+            values = torch.cat((bank.values[0], task.utility(samples)))
             bank = Members(
-                torch.cat((bank.samples, samples.to(bank.samples))),
-                values,
-                balanced(values, self.lookahead.n, self.joining, tilts),
+                torch.cat((bank.samples[0], samples.to(bank.samples)))[None],
+                values[None],
+                balanced(values, self.lookahead.n, self.joining, tilts)[None],
             )
             guidance = self.guidance(task, bank)
         drawn = self.selection.drawn(count)
@@ -115,10 +132,17 @@ class LiDAR(Sampler):
         if self.start == 1:
             x = task.solve(generators, guidance)
         else:
-            tilt = guidance.temperature * bank.values + bank.log_weights
-            rows = members(tilt, torch.arange(drawn, device=tilt.device), task.generators(1, "restart"))
-            x = task.solve_from(bank.samples[rows], self.start, generators, guidance)
+            x = task.solve_from(self.beginnings(task, bank, guidance, drawn), self.start, generators, guidance)
+        task.diagnostics += guidance.take_diagnostics()
         return self.selection(task, x, count)
+
+    def beginnings(self, task: Task, bank: Members, guidance: LiDARGuidance, drawn: int) -> Tensor:
+        """The members from which `drawn` runs begin (drawn, *S), prompts first."""
+        tilts = guidance.temperature[:, None] * bank.values + bank.log_weights
+        numbers = torch.tensor(task.numbers(drawn), device=tilts.device)
+        streams = [Generators([stream_seed(task.seed, f"restart\0{prompt}", 0)]) for prompt in task.prompts]
+        rows = [members(tilt, numbers, stream) for tilt, stream in zip(tilts, streams, strict=True)]
+        return torch.cat([samples[chosen] for samples, chosen in zip(bank.samples, rows, strict=True)])
 
 
 def balanced(values: Tensor, n: int, joining: int, tilts: Sequence[float]) -> Tensor:

@@ -38,24 +38,25 @@ class LiDARSMC(ParticleSampler):
         **settings: Any,
     ):
         super().__init__(particles, **settings)
+        self.lookahead: Lookahead = lookahead
         self.plain = LiDAR(lookahead, scale=scale, ess=ess, start=start, stop=stop)
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
-        return self.plain.lookahead.n * self.plain.lookahead.steps + super().cost(steps, count, times)
+        return self.lookahead.n * self.lookahead.steps + super().cost(steps, count, times)
 
     def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Lookaheads take their n * delta calls and particles the others: at least two, if need be of fewer steps.
 
         Guided steps may be longer than plain ones, down to half as many.
         """
-        lookahead, fewest = self.plain.lookahead, -(-steps // 2)
+        lookahead, fewest = self.lookahead, -(-steps // 2)
         shared = -(-lookahead.n * lookahead.steps // count)
         check_budget("LiDARSMC", calls, shared + 2 * fewest, "the lookaheads and two particles of half the steps")
         particles = (calls - shared) // steps
         return spending(self.sizes(max(particles, 2)), calls, steps if particles > 1 else fewest, count, times)
 
     def prepare(self, task: Task, count: int) -> None:
-        self.guidance = self.plain.guidance(task, lookahead_members(task, self.plain.lookahead))
+        self.guidance = self.plain.guidance(task, lookahead_members(task, self.lookahead))
 
     def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor:
         return self.guidance.lookahead_reward(x_t, task.steps[i][0])

@@ -20,6 +20,7 @@ class Meter:
     Attributes:
         budget: network calls allowed; None is without limit. Backward passes do not count towards it.
         network: network calls; classifier-free guidance counts once.
+        lookahead: those of them that drew banks.
         nfe: evaluations of the network; where classifier-free guidance runs it twice a call, they are twice as many.
         backward: backward passes through the network.
         rewards: samples scored.
@@ -30,6 +31,7 @@ class Meter:
 
     budget: int | None = None
     network: int = 0
+    lookahead: int = 0
     nfe: int = 0
     backward: int = 0
     rewards: int = 0
@@ -48,6 +50,11 @@ class Meter:
             raise BudgetSpentError(f"{calls} more network calls after {self.network} exceed the budget {self.budget}")
         self.network += calls
         self.nfe += calls * evaluations
+
+    def spend_on_banks(self, calls: int, evaluations: int = 1) -> None:
+        """Counts network calls that draw a bank. Raises BudgetSpentError as `spend`."""
+        self.spend(calls, evaluations)
+        self.lookahead += calls
 
     @property
     def left(self) -> float:

@@ -195,7 +195,7 @@ class PlannedLiDAR(Sampler):
             run = replace(task, prompt=prompt, seed=stream_seed(self.seed, "pilot", number))
             members = lookahead_members(run, lookahead.of_size(max(split.n for split in alike)))
             for split in alike:
-                first = Members(*(part[: split.n] for part in members))
+                first = Members(*(part[:, : split.n] for part in members))
                 guidance = LiDAR(lookahead, **self.settings).guidance(run, first)
                 solved = replace(run, solver=task.backbone.random_solver(split.target_steps))
                 yield split, run.value(solved.solve(run.generators(self.samples), guidance))

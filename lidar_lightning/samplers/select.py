@@ -36,6 +36,11 @@ class Selection:
         if not self.pooled and self.n != int(self.n):
             raise ValueError(f"a selection that is not pooled draws a whole number for each sample, got n={self.n}")
 
+    @property
+    def whole(self) -> bool:
+        """Whether it chooses among all samples of a prompt."""
+        return self.pooled and (self.n > 1 or self.keep == "draw")
+
     def drawn(self, count: int) -> int:
         """How many samples are drawn for `count`."""
         return max(count, round(self.n * count))
@@ -49,11 +54,11 @@ class Selection:
         """The `count` samples that are kept of x (drawn, *S), which are scored if there is a choice."""
         if len(x) == count and self.keep == "best":
             return x
-        values = task.value(x, together=self.pooled)
-        if self.pooled and self.keep == "best":
+        best = self.keep == "best"
+        values = task.utility(x, together=self.pooled) if best else task.value(x)
+        if self.pooled and best:
             return x[highest(values, count)]
         groups = values.expand(count, -1) if self.pooled else values.view(count, -1)
-        best = self.keep == "best"
         chosen = groups.argmax(1) if best else pick(groups, task.generators(count, "keep").rand(1))
         first = 0 if self.pooled else torch.arange(count, device=x.device) * groups.shape[1]
         return x[first + chosen]

@@ -1,0 +1,250 @@
+"""Sampling of any backbone by any sampler with `trainer.predict`."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+import lightning as L
+
+from lidar_lightning.adapters import prepare_for_checkpoint
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.bank import BankStore, LookaheadBank
+from lidar_lightning.checkpoints import check_checkpoint
+from lidar_lightning.describe import describe
+from lidar_lightning.files import check_name
+from lidar_lightning.inputs import check_parts, check_prompts
+from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.parts import Part, join, mean_steps
+from lidar_lightning.report import write_report
+from lidar_lightning.rewards import Reward, score, scored_rewards
+from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.solvers import RandomSolver
+from lidar_lightning.summary import summarise, with_reward
+from lidar_lightning.writers import RunFolder
+
+logger = logging.getLogger(__name__)
+SHOWN_LOOKAHEADS = 4
+
+
+class SamplingModule(L.LightningModule):
+    """Draws samples of prompts by a sampler, and decodes and scores them.
+
+    With `out`, every finished batch is on disk, a killed run goes on where it stopped, and the end writes tables,
+    summary and report (see `writers`). Every sample has its own random stream, so that neither batches nor the number
+    of devices change what is drawn. Lookahead banks are found in `out`/banks, or drawn, scored and stored there.
+
+    Args:
+        backbone: the model; `--ckpt_path` may give it weights or adapters trained by `DPOModule`.
+        reward: what to raise (lowered if its `higher_is_better` is False).
+        sampler: the method, such as `samplers.LiDAR`, `samplers.BestOfN` or your own.
+        steps: network calls of the full solver, per sample.
+        temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None for samplers that need none.
+        metrics: rewards that are scored and stored, but do not guide.
+        seed: of all sampling.
+        method: name of this run in its tables.
+        out: folder of the run; None returns predictions only.
+        training_data: SMILES file against which novelty is measured; None takes QM9.
+
+    Raises:
+        ValueError: if a setting is out of range, or a checkpoint is of another architecture; when it predicts, if a
+            sampler that draws all samples of a prompt together is given a part of them.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        reward: Reward,
+        sampler: Sampler,
+        steps: int = 32,
+        temperature: float | None = None,
+        metrics: list[Reward] | None = None,
+        seed: int = 0,
+        method: str = "samples",
+        out: str | None = None,
+        training_data: str | None = None,
+    ):
+        super().__init__()
+        check_parts(backbone, [reward, *(metrics or [])], training_data)
+        if not isinstance(sampler, Sampler):
+            raise ValueError(f"sampler must be a Sampler, such as samplers.BestOfN(), got {sampler!r}")
+        sampler.check_reward(reward)
+        scored_rewards(reward, metrics or [])
+        check_name("method", method)
+        if sampler.lookahead:
+            sampler.lookahead.check_size(backbone)
+        self.backbone, self.reward, self.sampler, self.metrics = backbone, reward, sampler, metrics or []
+        self.solver = backbone.random_solver(steps) if sampler.random else backbone.solver(steps)
+        self.steps, self.temperature, self.seed, self.method = steps, temperature, seed, method
+        self.training_data, self.out = training_data, out
+        self.base = backbone.origin()
+        self.described = describe(sampler)
+        self.banks: dict[tuple[str, int, int], LookaheadBank] = {}
+        self.run: RunFolder | None = None
+        self.store: BankStore | None = None
+
+    @property
+    def rewards(self) -> list[Reward]:
+        """All rewards that are scored, each once: the parts of the guiding one, then the metrics."""
+        return scored_rewards(self.reward, self.metrics)
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that determines the samples of a run."""
+        return {
+            "modality": self.backbone.modality,
+            "backbone": self.backbone.name,
+            "fingerprint": self.backbone.fingerprint(),
+            "reward": self.reward.described(),
+            "scored": {r.name: r.identity for r in self.rewards},
+            "lookahead": self._origin_of_banks(),
+            "solver": self.solver.name,
+            "steps": self.steps,
+            "seed": self.seed,
+            "method": self.method,
+            "temperature": self.temperature,
+            "sampler": self.described,
+        }
+
+    @property
+    def lookahead(self) -> Lookahead | None:
+        """How the sampler draws its banks, if it does."""
+        return self.sampler.lookahead
+
+    def _origin_of_banks(self) -> dict[str, Any] | None:
+        """Where the bank of any prompt comes from."""
+        lookahead = self.lookahead
+        if not lookahead:
+            return None
+        own = asdict(lookahead.provenance(self.backbone, "", self.seed))
+        named = {k: v for k, v in own.items() if k not in ("prompt", "seed")}
+        return named | ({"decoder": lookahead.decoder} if lookahead.decoder else {})
+
+    def on_predict_start(self) -> None:
+        batches = cast(Any, self.trainer.predict_dataloaders).dataset
+        prompts: dict[str, set[int]] = {}
+        for item in batches:
+            for prompt in item["prompts"]:
+                prompts.setdefault(prompt, set()).update(item["indices"])
+        check_prompts(self.rewards, list(prompts))
+        if self.sampler.whole and (most := max(map(len, prompts.values()))) > max(len(i["indices"]) for i in batches):
+            raise ValueError(
+                f"{type(self.sampler).__name__} draws the {most} samples of a prompt together: give the data a "
+                f"batch_size of {most} or more, or the sampler pooled=False"
+            )
+        self.run = RunFolder(self.out, self.settings()) if self.out else None
+        if self.run:
+            self.run.open()
+        self.store = BankStore(self.run.folder / "banks") if self.run else None
+        self.banks.clear()
+
+    def bank(self, prompt: str) -> LookaheadBank:
+        """The scored bank of a prompt, on the device of the backbone; it needs no trainer.
+
+        Raises:
+            ValueError: if the sampler rests on none.
+        """
+        if not self.lookahead:
+            raise ValueError(f"{type(self.sampler).__name__} has no lookahead, so that there is no bank")
+        return self._bank(self.lookahead, prompt)
+
+    def _bank(self, lookahead: Lookahead, prompt: str) -> LookaheadBank:
+        key = prompt, lookahead.steps, lookahead.n
+        if key not in self.banks:
+            self.banks[key] = lookahead.bank(self.backbone, prompt, self.seed, self.rewards, self.store)
+        return self.banks[key]
+
+    def predict_step(self, batch: dict[str, list], batch_idx: int) -> Part:
+        """The samples {"prompts": P strings, "indices": B sample indices each}: those on disk, the others drawn."""
+        prompts, indices = batch["prompts"], batch["indices"]
+        found = {prompt: self.run and self.run.get(prompt, indices) for prompt in prompts}
+        missing: dict[tuple[int, ...], list[str]] = {}
+        for prompt, part in found.items():
+            left = tuple(index for index in indices if not part or index not in part.indices)
+            left = tuple(indices) if left and self.sampler.whole else left
+            missing.setdefault(left, []).append(prompt)
+        parts = [part for part in found.values() if part]
+        parts += [self.draw(some, left) for left, some in missing.items() if left]
+        whole = join(parts)
+        places = {row: place for place, row in enumerate(whole.rows())}
+        return whole.take([places[prompt, index] for prompt in prompts for index in indices])
+
+    def draw(self, prompts: Sequence[str], indices: Sequence[int]) -> Part:
+        """Draws, decodes and scores samples of these indices of each prompt; of a run, they are stored."""
+        if self.lookahead:
+            for prompt in prompts:
+                self.bank(prompt)
+        together = self.sampler.several and not self.reward.relative
+        runs = [list(prompts)] if together else [[prompt] for prompt in prompts]
+        return join([self._draw(run, indices) for run in runs])
+
+    def _draw(self, prompts: Sequence[str], indices: Sequence[int]) -> Part:
+        begin, count = time.perf_counter(), len(prompts) * len(indices)
+        task = Task(
+            self.backbone, cast(RandomSolver, self.solver), self.reward, prompts, self.temperature, self.seed,
+            indices=indices, banks=self._bank,
+        )  # fmt: skip
+        samples = self.sampler(task, count)
+        each = [prompt for prompt in prompts for _ in indices]
+        every = [index for _ in prompts for index in indices]
+        decoded = self.backbone.decode(samples)
+        scores = {reward.name: score(reward, decoded, each) for reward in self.rewards}
+        scores = {name: value.cpu() for name, value in scores.items()}
+        seconds, calls = time.perf_counter() - begin, (task.meter.network - task.meter.lookahead) / count
+        part = Part(each, every, samples.cpu(), decoded, scores, seconds, calls, task.diagnostics)
+        return self.run.put(part) if self.run else part
+
+    def drawn(self) -> dict[str, list[int]]:
+        """Prompt to the indices of its samples, of all batches that this run went through on any device."""
+        batches = cast(Any, self.trainer.predict_dataloaders).dataset
+        count = int(sum(self.trainer.num_predict_batches)) * self.trainer.world_size
+        items = [batches[place] for place in range(min(count, len(batches)))]
+        wanted: dict[str, list[int]] = {}
+        for item in items:
+            for prompt in item["prompts"]:
+                wanted.setdefault(prompt, []).extend(item["indices"])
+        if len(items) < len(batches):
+            total = sum(map(len, wanted.values()))
+            logger.warning(
+                "limit_predict_batches: only %d of %d batches were drawn; tables and report are of their %d samples",
+                len(items), len(batches), total,
+            )  # fmt: skip
+        return wanted
+
+    def on_predict_end(self) -> None:
+        if not self.run:
+            return
+        self.trainer.strategy.barrier()
+        if not self.trainer.is_global_zero:
+            return
+        wanted = self.drawn()
+        parts = with_reward(self.run.parts(wanted), self.reward)
+        self.run.write(parts)
+        lookahead = self.lookahead
+        banks = [self.bank(prompt) for prompt in wanted] if lookahead else []
+        if self.backbone.modality == "image":
+            for bank in banks:
+                best = self.reward.from_scores(bank.rewards).topk(min(SHOWN_LOOKAHEADS, len(bank.samples))).indices
+                self.run.write_lookaheads(bank.provenance.prompt, self.backbone.decode(bank.samples[best]))
+        own, source = self.backbone, lookahead.source(self.backbone) if lookahead else self.backbone
+        evaluations = own.evaluations, source.evaluations
+        result = summarise(parts, self.reward, banks, own.modality, self.training_data, evaluations)
+        self.run.write_summary(
+            {
+                "methods": {self.method: result},
+                "reward_name": self.reward.name,
+                "higher_is_better": self.reward.higher_is_better,
+                "modality": self.backbone.modality,
+                "settings": self.settings(),
+            }
+        )
+        for logger in self.loggers:
+            logger.log_metrics({f"predict/{name}": value for name, value in result.items()})
+            for row in mean_steps(parts):
+                logger.log_metrics({f"guidance/{k}": v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+        write_report(self.run.folder)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_checkpoint(self, checkpoint)
+        prepare_for_checkpoint(self.backbone, checkpoint, self.base)
+        self.strict_loading = not checkpoint.get("adapters", {}).get("lora")
