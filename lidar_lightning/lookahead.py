@@ -15,6 +15,7 @@ from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.vae import decode
 from lidar_lightning.bank import BankStore, LookaheadBank, Provenance, check_space
 from lidar_lightning.chunks import in_chunks
+from lidar_lightning.describe import describe, public_settings
 from lidar_lightning.presets import lookahead_backbone
 from lidar_lightning.presets import preset as find_preset
 from lidar_lightning.rewards import Reward
@@ -67,6 +68,11 @@ class Lookahead:
         self.decoder, self.same_space = decoder, same_space
         # What the preset needs, by the model and its adapters, and the decoder, by its name.
         self._loaded: dict[Any, Any] = {}
+
+    def described(self) -> dict[str, Any]:
+        """What determines its samples, as JSON: how many are drawn at once does not."""
+        public = public_settings(self)
+        return {"class": "Lookahead", **{key: describe(public[key]) for key in public if key != "batch_size"}}
 
     def of_size(self, n: int) -> "Lookahead":
         """The same with n samples per prompt; what either has loaded serves both."""
