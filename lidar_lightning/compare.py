@@ -81,7 +81,7 @@ class Comparison:
                 f"a comparison needs samplers, none of them called {VANILLA!r}, budgets and seeds, got "
                 f"{sorted(samplers)}, {budgets} and {seeds}"
             )
-        check_parts(backbone, [reward, *(metrics or [])], training_data)
+        check_parts(backbone, reward, metrics, training_data)
         check_counts(samples=samples, steps=steps, batch_size=batch_size)
         for name, values in {"budgets": budgets, "seeds": seeds}.items():
             if len(set(values)) < len(values):
@@ -92,7 +92,6 @@ class Comparison:
             sampler.check_reward(reward)
         if not 0 <= temperature < float("inf"):
             raise ValueError(f"temperature (lambda) must be finite and at least 0, got {temperature}")
-        scored_rewards(reward, metrics or [])
         if reward.relative:
             reward.frozen({part.name: torch.arange(2.0) for part in reward.parts})
         self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], expand(out)

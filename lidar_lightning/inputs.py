@@ -4,33 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from lidar_lightning.backbones.base import Backbone
-from lidar_lightning.rewards.base import Reward
+from lidar_lightning.rewards.base import Reward, named, scored_rewards
 from lidar_lightning.smiles_io import read_smiles
 
 
-def check_parts(backbone: Any, rewards: Sequence[Any], training_data: str | None = None) -> None:
+def check_parts(
+    backbone: Any, reward: Any, metrics: Sequence[Any] | None = None, training_data: str | None = None
+) -> None:
     """Checks what a run is made of.
 
     Raises:
-        ValueError: if the backbone is no Backbone, a reward is no Reward or scores what the backbone does not make, or
-            the file of training molecules cannot be read.
+        ValueError: if the backbone is no Backbone, a reward is no Reward, shares its name with another or scores what
+            the backbone does not make, or the file of training molecules cannot be read.
     """
     if not isinstance(backbone, Backbone):
         raise ValueError(
-            f"the backbone must be a Backbone such as UDLM or StableDiffusion, got {_named(backbone)}: wrap a pipeline "
+            f"the backbone must be a Backbone such as UDLM or StableDiffusion, got {named(backbone)}: wrap a pipeline "
             "of diffusers in its backbone"
         )
-    for reward in rewards:
-        if not isinstance(reward, Reward):
-            made = isinstance(reward, type) and issubclass(reward, Reward)
-            advice = f"make one, {reward.__name__}()" if made else "wrap a function as CallableReward(function)"
-            raise ValueError(f"a reward must be a Reward, got {_named(reward)}: {advice}")
-        for part in reward.parts:
-            if part.modality not in ("any", backbone.modality):
-                raise ValueError(
-                    f"reward {part.name!r} scores samples of modality {part.modality!r}, but the backbone "
-                    f"{backbone.name!r} makes {backbone.modality!r}: use another reward"
-                )
+    for part in scored_rewards(reward, metrics or []):
+        if part.modality not in ("any", backbone.modality):
+            raise ValueError(
+                f"reward {part.name!r} scores samples of modality {part.modality!r}, but the backbone "
+                f"{backbone.name!r} makes {backbone.modality!r}: use another reward"
+            )
     if training_data is not None:
         read_smiles(training_data)
 
@@ -47,8 +44,3 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
-
-
-def _named(value: Any) -> str:
-    kind = "the class" if isinstance(value, type) else f"a {type(value).__name__}"
-    return f"{kind} {getattr(value, '__name__', '')}".rstrip()

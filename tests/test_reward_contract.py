@@ -131,10 +131,10 @@ def test_a_reward_needs_a_name(reward, bank):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (carbons, r"'carbons', a function, is not a Reward: give CallableReward\(carbons\)"),
-        (QED, r"'QED', a (ABCMeta|type), is not a Reward: give an object of this class, QED\(\)"),
-        (3, "'int', a int, is not a Reward: give an object of a Reward class"),
-        (None, "'NoneType', a NoneType, is not a Reward"),
+        (carbons, r"a reward must be a Reward, got a function carbons: wrap a function as CallableReward\(carbons\)"),
+        (QED, r"a reward must be a Reward, got the class QED: make one, QED\(\)"),
+        (3, "a reward must be a Reward, got a int: wrap a function"),
+        (None, "a reward must be a Reward, got a NoneType"),
     ],
 )
 def test_what_is_no_reward_is_refused_at_once(given, message, bank, tmp_path):

@@ -126,7 +126,7 @@ def test_packed_latents_of_another_aspect_ratio_are_refused():
         generated(pipe, height=16, width=64)
     assert len(guidance.take_diagnostics()) == 2 and "check_inputs" not in vars(pipe)
     with pytest.raises(ValueError, match="lie in the space"):
-        LiDARGuidance.from_banks([bank], [bank.rewards["brightness"]], wide.variant(height=32, width=32), ess=0.5)
+        LiDARGuidance.from_banks([bank], [bank.rewards["brightness"]], wide.variant(height=32, width=32))
 
 
 def test_sizes_that_round_to_the_same_patches_fit():
@@ -166,7 +166,7 @@ def test_banks_that_do_not_go_together_are_named():
         with pytest.raises(ValueError, match="got none|of 'a cat', .* draw them with the same n"), guide(pipe, banks):
             pass
         with pytest.raises(ValueError, match="got none|of 'a cat', .* draw them with the same n"):
-            LiDARGuidance.from_banks(banks, [bank.rewards["r"] for bank in banks], tiny(), ess=0.5)
+            LiDARGuidance.from_banks(banks, [bank.rewards["r"] for bank in banks], tiny())
 
 
 def test_any_caller_can_check_a_space():

@@ -66,11 +66,10 @@ class SamplingModule(L.LightningModule):
         training_data: str | None = None,
     ):
         super().__init__()
-        check_parts(backbone, [reward, *(metrics or [])], training_data)
+        check_parts(backbone, reward, metrics, training_data)
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler must be a Sampler, such as samplers.BestOfN(), got {sampler!r}")
         sampler.check_reward(reward)
-        scored_rewards(reward, metrics or [])
         check_name("method", method)
         if sampler.lookahead:
             sampler.lookahead.check_size(backbone)

@@ -139,14 +139,18 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
     return scores
 
 
+def named(value: Any) -> str:
+    """A value in a message: its kind, and its name if it has one."""
+    kind = "the class" if isinstance(value, type) else f"a {type(value).__name__}"
+    return f"{kind} {getattr(value, '__name__', '')}".rstrip()
+
+
 def check_reward(reward: Any) -> None:
     """Raises ValueError unless this is a reward whose name can be that of a column."""
     if not isinstance(reward, Reward):
-        name = getattr(reward, "__name__", type(reward).__name__)
-        advice = f"CallableReward({name})" if callable(reward) else "an object of a Reward class"
-        if isinstance(reward, type) and issubclass(reward, Reward):
-            advice = f"an object of this class, {name}()"
-        raise ValueError(f"{name!r}, a {type(reward).__name__}, is not a Reward: give {advice}")
+        name, made = getattr(reward, "__name__", ""), isinstance(reward, type) and issubclass(reward, Reward)
+        advice = f"make one, {name}()" if made else f"wrap a function as CallableReward({name or 'function'})"
+        raise ValueError(f"a reward must be a Reward, got {named(reward)}: {advice}")
     name, kind = getattr(reward, "name", None), type(reward).__name__
     if not isinstance(name, str) or not name.strip():
         raise ValueError(f'a {kind} needs a name for its scores, got {name!r}: write name = "..." in its class')

@@ -4,7 +4,7 @@ from typing import Self
 
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, Task
+from lidar_lightning.samplers.base import Keep, Sampler, Task, check_particles
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.select import Selection
 
@@ -23,6 +23,7 @@ class BestOfN(Sampler):
     random = False
 
     def __init__(self, n: float = 4, keep: Keep = "best", pooled: bool = True):
+        check_particles("best-of-N", n)
         self.selection, self.keep = Selection(n, keep, pooled), keep
 
     @property

@@ -28,7 +28,7 @@ ROWS = {
     "prompts number": (lambda: PromptDataModule([3]), "prompt 0 is 3"),
     "prompts set": (lambda: PromptDataModule({"a"}), "give a list with at least one"),
     "shapes count": (lambda: ShapesDataModule(count=0), "count at least 1"),
-    "shapes batch": (lambda: ShapesDataModule(batch_size=0), "at least 1, got 4 and 0"),
+    "shapes batch": (lambda: ShapesDataModule(batch_size=0), "samples and batch_size must be at least 1"),
     "qm9 both": (lambda: QM9DataModule("a.smi", "b/c"), "not both"),
     "pairs fraction": (lambda: PreferenceDataModule(".", fraction=0.7), "fraction must be in (0, 0.5]"),
     "pairs validation": (lambda: PreferenceDataModule(".", validation=1.0), "validation in [0, 1)"),
