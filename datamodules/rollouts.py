@@ -7,7 +7,7 @@ from datamodules.order import EpochLoader
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.modules.value import rollouts
 from lidar_lightning.rewards import Reward
-from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.task import Task
 
 
 class RolloutDataModule(L.LightningDataModule):

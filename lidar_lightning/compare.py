@@ -15,13 +15,13 @@ from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.describe import describe
 from lidar_lightning.files import check_name, expand, locked, sweep
 from lidar_lightning.inputs import check_counts, check_parts, check_prompts
-from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.parts import Part
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
-from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.sizes import check_memory, sample_bytes
 from lidar_lightning.tabulate import VANILLA, Cell, rewarded, tabulate
 from lidar_lightning.writers import RunFolder
@@ -106,8 +106,8 @@ class Comparison:
             for name, sampler in samplers.items():
                 self.samplers[name, budget] = sampler.within(budget, steps, samples, self.times)
         for sampler in self.samplers.values():
-            if isinstance(lookahead := getattr(sampler, "lookahead", None), Lookahead):
-                lookahead.check_size(backbone)
+            if sampler.lookahead:
+                sampler.lookahead.check_size(backbone)
         # Before they run: some keep what they have seen.
         self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
@@ -141,12 +141,8 @@ class Comparison:
         runs = {}
         for cell in self.cells:
             seed = "" if cell.seed == self.cells[0].seed else f"seed-{cell.seed}"
-            own = {
-                "method": cell.method,
-                "budget": cell.budget,
-                "seed": cell.seed,
-                "sampler": self.described[cell.method, cell.budget],
-            }
+            sampler = self.described[cell.method, cell.budget]
+            own = {"method": cell.method, "budget": cell.budget, "seed": cell.seed, "sampler": sampler}
             runs[cell] = RunFolder(self.out / seed / cell.row, {**shared, **own})
         return runs
 

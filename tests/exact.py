@@ -5,7 +5,7 @@ import torch
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.rewards import Reward
-from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.schedules import FlowMatching, LogLinear, VariancePreserving
 from lidar_lightning.seeding import stream_seed
 from lidar_lightning.solvers import Ancestral, GaussianAncestral

@@ -7,8 +7,8 @@ import torch
 from lidar_lightning import Lookahead
 from lidar_lightning.rewards import Combined
 from lidar_lightning.samplers import RBF, SMC, SVDD, BestOfN, LiDAR
-from lidar_lightning.samplers.base import FIRST
 from lidar_lightning.samplers.lidar import lookahead_members
+from lidar_lightning.samplers.task import FIRST
 from tests.exact import LENGTH, SCORES, TOKENS, VOCAB, Table, task
 
 OTHER = 10 * np.random.default_rng(8).standard_normal(64) + 40

@@ -8,12 +8,12 @@ import torch
 
 from lidar_lightning.backbones.vae import decode
 from lidar_lightning.rewards import CallableReward
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.date import DATE
 from lidar_lightning.samplers.dps import DPS
 from lidar_lightning.samplers.gradient import damping, reward_slope
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.samplers.universal import UniversalGuidance
 from lidar_lightning.solvers import GaussianAncestral
 from tests.exact import (

@@ -15,7 +15,6 @@ import torch
 from lidar_lightning import Lookahead
 from lidar_lightning.modules.value import ValueModule, rollouts
 from lidar_lightning.rewards import CallableReward
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.dcbg import DCBG
@@ -25,6 +24,7 @@ from lidar_lightning.samplers.rbf import RBF
 from lidar_lightning.samplers.rollout import BackwardRollout
 from lidar_lightning.samplers.smc import SMC, ParticleSampler
 from lidar_lightning.samplers.svdd import SVDD
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import FlowSDE, GaussianAncestral, SchedulerSolver
 from tests.exact import (
     DATA,

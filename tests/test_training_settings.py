@@ -15,7 +15,7 @@ from lidar_lightning.modules.autoencoder import AutoencoderModule
 from lidar_lightning.modules.contrastive import ContrastiveModule
 from lidar_lightning.modules.latent_pretrain import StableDiffusionPretrain
 from lidar_lightning.modules.muon import MuonModule
-from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.schedules import FlowMatching
 from tests.conftest import tiny
 from tests.pictures import BRIGHTNESS, backbone

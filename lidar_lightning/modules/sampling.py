@@ -19,7 +19,8 @@ from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.parts import Part, join, mean_steps
 from lidar_lightning.report import write_report
 from lidar_lightning.rewards import Reward, score, scored_rewards
-from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import RandomSolver
 from lidar_lightning.summary import summarise, with_reward
 from lidar_lightning.writers import RunFolder

@@ -9,7 +9,7 @@ from torch.utils.data import TensorDataset
 
 from lidar_lightning.checkpoint_file import read_checkpoint
 from lidar_lightning.modules.training import TrainingModule, positive
-from lidar_lightning.samplers.base import Task
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.weights import check_finite_weights
 
 FREQUENCIES = 8

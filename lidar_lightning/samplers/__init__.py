@@ -21,13 +21,13 @@ HOMES = {
     "SMC": "smc",
     "SVDD": "svdd",
     "Sampler": "base",
-    "Task": "base",
+    "Task": "task",
     "UniversalGuidance": "universal",
 }
 """Name to file. A sampler is one file and one entry here."""
 
 if TYPE_CHECKING:
-    from lidar_lightning.samplers.base import Sampler, Task
+    from lidar_lightning.samplers.base import Sampler
     from lidar_lightning.samplers.best_of_n import BestOfN
     from lidar_lightning.samplers.das import DAS
     from lidar_lightning.samplers.date import DATE
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lidar_lightning.samplers.rollout import BackwardRollout
     from lidar_lightning.samplers.smc import SMC, ParticleSampler
     from lidar_lightning.samplers.svdd import SVDD
+    from lidar_lightning.samplers.task import Task
     from lidar_lightning.samplers.universal import UniversalGuidance
 else:
     # The banks draw with the loop, and samplers use banks: nothing may be imported before it is asked for.

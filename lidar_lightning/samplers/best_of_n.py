@@ -4,9 +4,10 @@ from typing import Self
 
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_particles
+from lidar_lightning.samplers.base import Keep, Sampler, check_particles
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.select import Selection
+from lidar_lightning.samplers.task import Task
 
 
 class BestOfN(Sampler):

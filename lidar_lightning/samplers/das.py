@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.gradient import reward_slope
 from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import Normal, Transition
 
 

@@ -6,8 +6,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
+from lidar_lightning.samplers.task import Task
 
 Condition = dict[str, Tensor]
 

@@ -7,8 +7,9 @@ from typing import Self, cast
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task, check_random, with_steps
+from lidar_lightning.samplers.base import Sampler, check_random
 from lidar_lightning.samplers.budget import SPENT, Grid, check_budget, equal_times
+from lidar_lightning.samplers.task import Task, with_steps
 from lidar_lightning.solvers import Categorical
 
 

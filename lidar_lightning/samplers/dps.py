@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.rewards.base import utility
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.gradient import GradientSampler, reward_slope
+from lidar_lightning.samplers.task import Task
 
 
 class DPS(GradientSampler):

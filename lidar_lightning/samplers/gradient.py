@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.task import Task
 
 
 class Slope(NamedTuple):

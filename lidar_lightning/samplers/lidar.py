@@ -12,10 +12,11 @@ from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Sampler, Task
+from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.restart import members, place_of
 from lidar_lightning.samplers.select import Selection
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.seeding import Generators, stream_seed
 
 

@@ -5,10 +5,10 @@ from typing import Any, Self
 from torch import Tensor
 
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.lidar import LiDAR, lookahead_members
 from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import Transition
 
 

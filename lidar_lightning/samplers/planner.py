@@ -15,11 +15,12 @@ from torch import Tensor
 from lidar_lightning.files import expand, locked, sweep
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Sampler, Task, has_own_solver
+from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import SPENT, Grid, equal_times
 from lidar_lightning.samplers.lidar import LiDAR, Members, lookahead_members
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import Allocation, Plan, allocations, distance
+from lidar_lightning.samplers.task import Task, has_own_solver
 from lidar_lightning.seeding import stream_seed
 
 logger = logging.getLogger(__name__)

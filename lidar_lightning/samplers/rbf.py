@@ -6,9 +6,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random, has_own_solver
+from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times
 from lidar_lightning.samplers.resampling import pick
+from lidar_lightning.samplers.task import Task, has_own_solver
 from lidar_lightning.schedules import VPSDE, FlowMatching
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import GaussianAncestral, times_of_schedule

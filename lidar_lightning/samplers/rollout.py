@@ -6,9 +6,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.samplers.task import Task
 
 
 class BackwardRollout(ParticleSampler):

@@ -7,8 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Task, check_keep, check_particles
+from lidar_lightning.samplers.base import Keep, check_keep, check_particles
 from lidar_lightning.samplers.resampling import highest, pick
+from lidar_lightning.samplers.task import Task
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_particles, check_random
+from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_particles, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
 

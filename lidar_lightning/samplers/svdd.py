@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lidar_lightning.guidance.tilt import check_finite
-from lidar_lightning.samplers.base import Keep, Sampler, Task, check_keep, check_random
+from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import pick
+from lidar_lightning.samplers.task import Task
 from lidar_lightning.seeding import Generators
 
 Value = Callable[[Tensor, Tensor], Tensor]

@@ -6,9 +6,9 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Task
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times
 from lidar_lightning.samplers.gradient import GradientSampler, coefficients, reward_slope
+from lidar_lightning.samplers.task import Task
 
 
 class UniversalGuidance(GradientSampler):

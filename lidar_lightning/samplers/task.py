@@ -1,0 +1,198 @@
+"""What a sampler is given: model, solver, reward and prompts, through which all that it spends is counted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.guidance.tilt import check_tilt
+from lidar_lightning.rewards.base import Reward, score, utility
+from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.samplers.restart import noised, place_of
+from lidar_lightning.sampling import Guidance, last, trajectory
+from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.solvers import RandomSolver
+
+if TYPE_CHECKING:
+    from lidar_lightning.bank import LookaheadBank
+    from lidar_lightning.lookahead import Lookahead
+
+FIRST = 32
+"""Plain samples on whose scale a relative reward is frozen where there is no bank."""
+
+
+@dataclass
+class Task:
+    """What to draw; every call of network, decoder and reward goes through it and is counted.
+
+    Args:
+        backbone: the model.
+        solver: its steps; all methods share it.
+        reward: what to raise.
+        prompt: of all samples; or several prompts, of equally many samples each, in their order, for samplers that
+            draw `several`.
+        temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None leaves it to the sampler's own settings.
+        seed: of all random numbers.
+        meter: counts, and stops the sampler at its budget.
+        batch_size: samples per network call.
+        indices: of the samples of each prompt; None is all of them from 0.
+        banks: gives the bank of a lookahead and a prompt, e.g. from a store; None draws it.
+
+    A reward that is relative to the samples it scores, such as a sum of several, is frozen on the scale of the
+    reference if it is given, else of the prompt's bank where there is one, and else of `FIRST` plain samples, whose
+    network calls count as `Meter.pilot`.
+    """
+
+    backbone: Backbone
+    solver: RandomSolver
+    reward: Reward
+    prompt: str | Sequence[str] = "molecule"
+    temperature: float | None = 1.0
+    seed: int = 0
+    meter: Meter = field(default_factory=Meter)
+    batch_size: int = 256
+    reference: Mapping[str, Tensor] | None = None
+    """Scores of the parts of a relative reward, by name, on whose scale it is frozen."""
+    indices: Sequence[int] | None = None
+    banks: "Callable[[Lookahead, str], LookaheadBank] | None" = None
+    diagnostics: list[dict[str, float]] = field(default_factory=list)
+    """What the guidance did at each step, if there was one."""
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature (lambda) must be finite and at least 0, got {self.temperature}")
+        with torch.no_grad():
+            self.condition = self.backbone.encode(self.prompts)
+
+    @property
+    def prompts(self) -> list[str]:
+        """All of them."""
+        return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
+
+    @property
+    def tilt(self) -> float:
+        """lambda. Raises ValueError if the task has none."""
+        if self.temperature is None:
+            raise ValueError("this sampler aims at p(x0) exp(lambda r(x0)): give a temperature, which is lambda")
+        return self.temperature
+
+    @property
+    def steps(self) -> list[tuple[float, float]]:
+        """Pairs of times t > s."""
+        times = self.solver.times.tolist()
+        return list(zip(times, times[1:], strict=False))
+
+    def numbers(self, count: int) -> list[int]:
+        """The numbers of the streams of each prompt, for `count` rows of all: as many in a row for each sample."""
+        each = count // len(self.prompts)
+        if self.indices is None or each % len(self.indices):
+            return list(range(each))
+        copies = each // len(self.indices)
+        return [index * copies + number for index in self.indices for number in range(copies)]
+
+    def generators(self, count: int, purpose: str = "") -> Generators:
+        """A stream for each of `count` rows, prompts first; purposes have different ones."""
+        key = f"{purpose}\0" if purpose else ""
+        numbers = self.numbers(count)
+        seeds = [stream_seed(self.seed, key + prompt, number) for prompt in self.prompts for number in numbers]
+        return Generators(seeds, self.backbone.device)
+
+    def start(self, generators: Generators) -> Tensor:
+        """x (B, *S) at the solver's first time."""
+        return self.solver.begin(self.backbone.prior(generators))
+
+    def solve(self, generators: Generators, guidance: Guidance | None = None) -> Tensor:
+        """Clean samples (B, *S) from pure noise, guided or not."""
+        x = self.start(generators)
+        return last(x, trajectory(self.predict, self.solver, x, generators, guidance))
+
+    def solve_from(self, x0: Tensor, t0: float, generators: Generators, guidance: Guidance | None = None) -> Tensor:
+        """Clean samples (B, *S) from x0 (B, *S), noised to the first of the solver's times that is no later than t0."""
+        place = place_of(self.solver.times, t0)
+        if place == len(self.steps):
+            return x0
+        x = self.solver.begin(noised(self.backbone, x0, self.steps[place][0], generators), place)
+        return last(x, trajectory(self.predict, self.solver, x, generators, guidance, place))
+
+    def predict(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
+        """x0_hat (B, *S) at x_t; counted.
+
+        Args:
+            condition: a row per sample, in place of the prompt's.
+
+        Raises:
+            BudgetSpentError: if the budget does not hold it.
+        """
+        self.meter.spend(len(x_t), self.backbone.evaluations)
+        given = self.condition if condition is None else condition
+        parts = []
+        with self.backbone.active():
+            for begin in range(0, len(x_t), self.batch_size):
+                x = x_t[begin : begin + self.batch_size]
+                places = torch.arange(begin, begin + len(x), device=x.device)
+                rows = given and {k: v[places * len(v) // len(x_t)] for k, v in given.items()}
+                times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
+                parts.append(self.backbone.predict(x, times, rows))
+        return torch.cat(parts)
+
+    def value(self, x0: Tensor) -> Tensor:
+        """lambda times the utility: (B,) float64 of clean samples (B, *S); counted."""
+        values = self.utility(x0)
+        check_tilt(self.tilt, values.detach()[None])
+        return self.tilt * values
+
+    def utility(self, x0: Tensor, together: bool = False) -> Tensor:
+        """The reward, sign turned if lower is better: (B,) float64 of clean samples (B, *S); counted.
+
+        Where gradients are on and the samples require them, they flow back from it.
+
+        Args:
+            together: these are all samples that will be compared, so that a reward may be relative to them.
+        """
+        if not together or self.reference is not None:
+            self.freeze()
+        self.meter.decodes += len(x0)
+        self.meter.rewards += len(x0)
+        decoded = self.backbone.decode(x0)
+        prompts = [prompt for prompt in self.prompts for _ in range(len(x0) // len(self.prompts))]
+        return utility(self.reward, score(self.reward, decoded, prompts)).double()
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Puts a relative reward on the scale of the prompt's reference, drawing plain samples if there is none."""
+        if not self.reward.relative:
+            return
+        if self.reference is None:
+            streams, run = self.generators(FIRST, "first draw"), copy(self)
+            run.meter = Meter()
+            decoded = self.backbone.decode(run.solve(streams))
+            self.reference = {part.name: score(part, decoded, self.prompts * FIRST) for part in self.reward.parts}
+            self.meter.pilot += run.meter.network
+        self.reward = self.reward.frozen(self.reference)
+
+
+def has_own_solver(task: Task) -> bool:
+    """Whether the task steps with its model's own random solver, of which there is one for each number of steps."""
+    return task.solver.name == task.backbone.random_solver(len(task.steps)).name
+
+
+def with_steps(task: Task, steps: int) -> Task:
+    """The task, on the same meter, with so many steps of its solver.
+
+    Raises:
+        ValueError: if its solver is not its model's own.
+    """
+    if steps == len(task.steps):
+        return task
+    if not has_own_solver(task):
+        raise ValueError(
+            f"the budget pays for {steps} steps of the model's own solver, and the task has {len(task.steps)} of "
+            f"{task.solver.name}: use the former, or a sampler whose settings you choose yourself"
+        )
+    other = copy(task)
+    other.solver = task.backbone.random_solver(steps)
+    return other
