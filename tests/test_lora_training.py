@@ -6,13 +6,13 @@ from dataclasses import replace
 import lightning as L
 import pytest
 import torch
-from lidar_lightning.samplers.loop import sample
 from peft import LoraConfig
 
 from datamodules import PreferenceDataModule, PromptDataModule
 from lidar_lightning import DPOModule, Flux, LiDARModule, Lookahead, RewardTuningModule, StableDiffusion
 from lidar_lightning.adapters import OWN, LoRA
 from lidar_lightning.rewards import CallableReward
+from lidar_lightning.sampling import sample
 from lidar_lightning.seeding import Generators, stream_seed
 from tests.conftest import tiny
 from tests.pictures import BRIGHTNESS

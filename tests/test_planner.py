@@ -77,10 +77,10 @@ def measured(name):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_it_finds_the_best_split(name, seed):
     distances = {split: gap for split, (gap, _) in measured(name).items()}
-    plan = planned(seed=seed).plan(TASKS[name](), COUNT)
+    plan = planned(seed=seed, repetitions=8).plan(TASKS[name](), COUNT)
     assert dict(plan.tried).keys() == distances.keys() and 1 < plan.reference_ess < 256
     assert distances[plan.allocation] < min(distances.values()) + 0.03
-    assert distances[plan.allocation] < 0.5 * sorted(distances.values())[1]
+    assert distances[plan.allocation] < 0.6 * sorted(distances.values())[1]
 
 
 def test_the_highest_mean_would_overshoot():
@@ -89,7 +89,7 @@ def test_the_highest_mean_would_overshoot():
     values, weights = target("mixture")
     assert by_mean.target_steps < best.target_steps
     assert measured("mixture")[by_mean][1] > (weights * values).sum() + 0.2
-    assert measured("mixture")[by_mean][0] > 2 * measured("mixture")[best][0]
+    assert measured("mixture")[by_mean][0] > 1.8 * measured("mixture")[best][0]
 
 
 @pytest.mark.parametrize("name", TASKS)
