@@ -271,11 +271,13 @@ def brightness(given, x):
 
 
 @pytest.mark.parametrize(
-    "sampler", [UniversalGuidance(1e3), DPS(best=1.0), DAS(2), DATE(5.0, every=1)], ids=lambda s: type(s).__name__
+    ("sampler", "temperature"),
+    [(UniversalGuidance(1e3), 100.0), (DPS(best=1.0), 100.0), (DAS(2), 1e4), (DATE(5.0, every=1), 100.0)],
+    ids=lambda given: type(given).__name__,
 )
-def test_pictures_become_brighter_and_weights_have_no_gradient(sampler):
-    given, plain = pictures(temperature=100.0), pictures()
-    assert brightness(given, sampler(given, 2)) > brightness(plain, BestOfN(1)(plain, 2))
+def test_pictures_become_brighter_and_weights_have_no_gradient(sampler, temperature):
+    given, plain = pictures(temperature=temperature), pictures()
+    assert brightness(given, sampler(given, 4)) > brightness(plain, BestOfN(1)(plain, 4))
     assert all(parameter.grad is None for parameter in given.backbone.parameters())
 
 
