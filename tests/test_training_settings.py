@@ -11,6 +11,7 @@ from lidar_lightning import DPOModule, PretrainModule, RewardTuningModule, Value
 from lidar_lightning.adapters import LoRA
 from lidar_lightning.functional import lidar_shift
 from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.modules.autoencoder import AutoencoderModule
 from lidar_lightning.modules.contrastive import ContrastiveModule
 from lidar_lightning.modules.latent_pretrain import StableDiffusionPretrain
@@ -100,7 +101,7 @@ def test_losses_of_nan_end_a_run_before_they_reach_the_weights():
 def test_a_temperature_that_overflows(carbon_reward):
     samples, rewards = torch.randn(5, 2, dtype=torch.float64), torch.arange(5.0)
     with pytest.raises(ValueError, match=r"temperature \(lambda\) of 1e\+308 overflows with rewards as large as 4"):
-        LiDARGuidance(samples, rewards, FlowMatching(), temperature=1e308)
+        LiDARGuidance(samples, rewards, FlowMatching(), LiDARSettings(temperature=1e308))
     with pytest.raises(ValueError, match="overflows"):
         lidar_shift(samples, 0.5, 0.5, samples, rewards, 1e308)
     model = tiny()
@@ -108,7 +109,7 @@ def test_a_temperature_that_overflows(carbon_reward):
     with pytest.raises(ValueError, match="overflows"):
         task.value(model.encode_samples(["CCCC", "C"]))
     # As large as it may be: the best member alone, and no NaN.
-    guidance = LiDARGuidance(samples, rewards, FlowMatching(), temperature=1e307)
+    guidance = LiDARGuidance(samples, rewards, FlowMatching(), LiDARSettings(temperature=1e307))
     change = guidance.change(torch.zeros(1, 2, dtype=torch.float64), 0.9)
     assert change.isfinite().all() and guidance.take_diagnostics()[0]["ess_r"] == pytest.approx(1)
 
