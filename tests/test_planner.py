@@ -62,11 +62,11 @@ def target(name):
 
 @cache
 def measured(name):
-    """Distance to the target and mean of lambda r of every split, from 960 samples on 24 banks."""
+    """Distance to the target and mean of lambda r of every split, from 2,880 samples on 72 banks."""
     reference, found = target(name), {}
     for split in allocations(CALLS, COUNT, LOOKAHEADS, TARGETS):
         sampler, values = LiDAR(Lookahead(split.lookahead_steps, split.n)), []
-        for seed in range(24):
+        for seed in range(72):
             problem = TASKS[name](steps=split.target_steps, seed=100 + seed)
             values.append(problem.value(sampler(problem, 40)))
         found[split] = distance(torch.cat(values), *reference), torch.cat(values).mean().item()
@@ -80,7 +80,7 @@ def test_it_finds_the_best_split(name, seed):
     plan = planned(seed=seed, repetitions=8).plan(TASKS[name](), COUNT)
     assert dict(plan.tried).keys() == distances.keys() and 1 < plan.reference_ess < 256
     assert distances[plan.allocation] < min(distances.values()) + 0.03
-    assert distances[plan.allocation] < 0.6 * sorted(distances.values())[1]
+    assert distances[plan.allocation] < 0.5 * sorted(distances.values())[1]
 
 
 def test_the_highest_mean_would_overshoot():
@@ -89,7 +89,7 @@ def test_the_highest_mean_would_overshoot():
     values, weights = target("mixture")
     assert by_mean.target_steps < best.target_steps
     assert measured("mixture")[by_mean][1] > (weights * values).sum() + 0.2
-    assert measured("mixture")[by_mean][0] > 1.8 * measured("mixture")[best][0]
+    assert measured("mixture")[by_mean][0] > 2 * measured("mixture")[best][0]
 
 
 @pytest.mark.parametrize("name", TASKS)
