@@ -122,6 +122,15 @@ def test_how_many_lookaheads_are_drawn_at_once_is_no_setting(carbon_reward, tmp_
     assert runs[0] == runs[1]
 
 
+def test_network_calls_are_no_larger_than_the_batch(carbon_reward, monkeypatch):
+    """Candidates and particles multiply the rows of a batch, not what goes through the network at once."""
+    module = sampling(carbon_reward, BestOfN(3, pooled=False))
+    rows, predict_ = [], module.backbone.predict
+    monkeypatch.setattr(module.backbone, "predict", lambda x, t, c: rows.append(len(x)) or predict_(x, t, c))
+    predict(module, 8, 4)
+    assert max(rows) == 4 and sum(rows) == 8 * 3 * 6
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -182,7 +182,7 @@ class SamplingModule(L.LightningModule):
         begin, count = time.perf_counter(), len(prompts) * len(indices)
         task = Task(
             self.backbone, cast(RandomSolver, self.solver), self.reward, prompts, self.temperature, self.seed,
-            indices=indices, banks=self._bank,
+            batch_size=count, indices=indices, banks=self._bank,
         )  # fmt: skip
         samples = self.sampler(task, count)
         each = [prompt for prompt in prompts for _ in indices]
