@@ -13,6 +13,7 @@ from lidar_lightning.samplers import (
     SMC,
     SVDD,
     BackwardRollout,
+    BestLookaheads,
     BestOfN,
     LiDAR,
     LiDARSMC,
@@ -50,7 +51,10 @@ CASES = {
     "best-of-n": (BestOfN(), tokens),
     "best-of-n, each": (BestOfN(pooled=False), tokens),
     "best-of-n, draw": (BestOfN(keep="draw"), tokens),
+    "best-of-n, own steps": (BestOfN(steps=3), tokens),
+    "best lookaheads": (BestLookaheads(Lookahead(2)), mixture),
     "smc": (SMC(), tokens),
+    "smc, own steps": (SMC(steps=3), tokens),
     "smc, best": (SMC(keep="best"), mixture),
     "das": (DAS(derivative_free=True), tokens),
     "das, gradients": (DAS(), mixture),
@@ -70,6 +74,7 @@ CASES = {
     "lidar-rounds": (LiDAR(Lookahead(3), rounds=2, joining=2), mixture),
     "lidar, best": (LiDAR(Lookahead(3), candidates=2), mixture),
     "lidar+smc": (LiDARSMC(Lookahead(3, 4)), mixture),
+    "lidar+smc, own steps": (LiDARSMC(Lookahead(3, 4), steps=4), mixture),
     "lidar-planned": (planned(), mixture),
 }
 BUDGETS = [*range(5, 40, 3), 64, 100]
@@ -113,7 +118,14 @@ def test_what_was_left_unspent_is_spent():
 
 
 def test_cost_is_what_is_counted():
-    for sampler in (BestOfN(2.5), SMC(3), SVDD(3), BackwardRollout(2, every=2), LiDAR(Lookahead(2, 5), rounds=2)):
+    for sampler in (
+        BestOfN(2.5),
+        BestLookaheads(Lookahead(2, 9)),
+        SMC(3),
+        SVDD(3),
+        BackwardRollout(2, every=2),
+        LiDAR(Lookahead(2, 5), rounds=2),
+    ):
         given = tokens(6)
         sampler(given, 3)
         assert given.meter.network == sampler.cost(6, 3)

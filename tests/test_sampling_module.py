@@ -15,7 +15,7 @@ import yaml
 from datamodules import PromptDataModule
 from lidar_lightning import LiDARModule, Lookahead, SamplingModule
 from lidar_lightning.rewards import CallableReward, Combined
-from lidar_lightning.samplers import SMC, BestOfN, LiDAR, LiDARSMC, Task
+from lidar_lightning.samplers import SMC, BestLookaheads, BestOfN, LiDAR, LiDARSMC, Task
 from lidar_lightning.tables import read_csv
 from tests.conftest import tiny
 
@@ -38,6 +38,8 @@ def sampling(reward, sampler, **settings):
 SAMPLERS = {
     "best-of-n": lambda: BestOfN(2.5),
     "best-of-n each": lambda: BestOfN(3, pooled=False),
+    "best-of-n drafts": lambda: BestOfN(3, steps=2),
+    "best lookaheads": lambda: BestLookaheads(Lookahead(3, 30)),
     "smc": lambda: SMC(3, every=2),
     "lidar": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=2, pooled=False),
     "lidar pooled": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=1.5),

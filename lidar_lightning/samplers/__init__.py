@@ -6,6 +6,7 @@ from lidar_lightning.lazy import lazy_attributes
 
 HOMES = {
     "BackwardRollout": "rollout",
+    "BestLookaheads": "best_lookaheads",
     "BestOfN": "best_of_n",
     "BudgetSpentError": "meter",
     "DAS": "das",
@@ -28,6 +29,7 @@ HOMES = {
 
 if TYPE_CHECKING:
     from lidar_lightning.samplers.base import Sampler
+    from lidar_lightning.samplers.best_lookaheads import BestLookaheads
     from lidar_lightning.samplers.best_of_n import BestOfN
     from lidar_lightning.samplers.das import DAS
     from lidar_lightning.samplers.date import DATE
@@ -49,6 +51,7 @@ else:
 
 __all__ = [
     "BackwardRollout",
+    "BestLookaheads",
     "BestOfN",
     "BudgetSpentError",
     "DAS",

@@ -21,7 +21,13 @@ Keep = Literal["draw", "best"]
 class Sampler(ABC):
     """A way to draw samples of high reward.
 
-    A subclass is one file: it says what it does in `draw`, and in `within` how a budget sets its free numbers.
+    A subclass is one file: it says what it does in `draw`, and in `sized` how a budget sets its free numbers.
+
+    Args:
+        steps: solver steps of its own, in place of the task's: a method may be at its best with fewer or more.
+
+    Raises:
+        ValueError: if there is no step.
     """
 
     gradients: bool = False
@@ -37,25 +43,37 @@ class Sampler(ABC):
     lookahead: "Lookahead | None" = None
     """How it draws the bank that it rests on, if it does."""
     steps: int | None = None
-    """Solver steps, where a budget has set them; None takes the task's."""
+    """Solver steps of its own, given or set by a budget; None takes the task's."""
+
+    def __init__(self, steps: int | None = None):
+        if steps is not None and steps < 1:
+            raise ValueError(
+                f"{type(self).__name__} takes at least 1 solver step, got steps={steps}; None is the task's"
+            )
+        self.steps = steps
 
     @abstractmethod
     def draw(self, task: Task, count: int) -> Tensor:
         """Clean samples (count, *S)."""
 
-    @abstractmethod
     def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """This method with `calls` network calls per sample, of which it spends at least `SPENT` and none beyond.
 
         Args:
             calls: the budget.
-            steps: of the task's solver; the method may take more of them where that spends what is left.
+            steps: of the task's solver, unless the method has its own; it may take more of them where that spends what
+                is left.
             count: samples that it will draw.
             times: of the model's own random solver.
 
         Raises:
             ValueError: if that is too few for it, or it cannot spend them.
         """
+        return self.sized(calls, self.steps or steps, count, times)
+
+    @abstractmethod
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+        """`within`, with the solver steps that it will take at least."""
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         """Network calls of drawing `count` samples with so many solver steps, for methods that know it beforehand."""

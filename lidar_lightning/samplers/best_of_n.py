@@ -16,6 +16,7 @@ class BestOfN(Sampler):
     Args:
         n, keep, pooled: see `Selection`. With keep="draw" and n to infinity the target is sampled. Pooled is what a
             method that shares a bank over a prompt is to be compared with.
+        steps: see `Sampler`; few of them make more, cheaper samples to choose among.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -23,7 +24,8 @@ class BestOfN(Sampler):
 
     random = False
 
-    def __init__(self, n: float = 4, keep: Keep = "best", pooled: bool = True):
+    def __init__(self, n: float = 4, keep: Keep = "best", pooled: bool = True, steps: int | None = None):
+        super().__init__(steps)
         check_particles("best-of-N", n)
         self.selection, self.keep = Selection(n, keep, pooled), keep
 
@@ -38,7 +40,7 @@ class BestOfN(Sampler):
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return steps * self.selection.drawn(count)
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         check_budget("best-of-N", calls, steps, "one pass of the solver")
         sizes = self.selection.sizes(calls * count // steps, count)
         return spending((self.changed(selection=size) for size in sizes), calls, steps, count, times)

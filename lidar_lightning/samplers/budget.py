@@ -46,7 +46,18 @@ def spending(options: Iterable[S], calls: int, steps: int, count: int, times: Gr
             option.steps = longest
             return option
         most = max(most, spent)
-    raise ValueError(
+    raise unspent(name, most, calls, count)
+
+
+def check_spent(name: str, spent: int, calls: int, count: int) -> None:
+    """Raises ValueError if `spent` network calls for `count` samples are below `SPENT` of `calls` for each."""
+    if spent < SPENT * calls * count:
+        raise unspent(name, spent, calls, count)
+
+
+def unspent(name: str, most: int, calls: int, count: int) -> ValueError:
+    """The error of a method that can spend no more than `most` network calls."""
+    return ValueError(
         f"{name} can spend no more than {most // count} of {calls} network calls per sample, which is below "
         f"{SPENT:.0%}: give it a budget of {most // count}, or other settings"
     )

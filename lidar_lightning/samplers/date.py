@@ -44,7 +44,7 @@ class DATE(Sampler):
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return count * (steps + self.inner * -(-steps // self.every))
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Updates as often as the budget holds, each of `inner` calls; of more where it holds them at each step."""
         check_budget("DATE", calls, steps + self.inner, "one pass of the solver and one update")
         most = max(self.inner, (calls - steps) // steps)

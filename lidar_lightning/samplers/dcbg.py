@@ -35,7 +35,7 @@ class DCBG(Sampler):
             raise ValueError(f"gamma is at least 0, got {gamma}")
         self.gamma, self.calls = gamma, calls
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """This method with these calls, which are divided up when it knows L and V."""
         check_budget("D-CBG", calls, steps + 1, "the steps, and the neighbours of one position")
         other = copy(self)

@@ -44,7 +44,7 @@ class DPS(GradientSampler):
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return steps * count
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """As many solver steps as the budget pays for: it has no other free number."""
         check_budget("DPS", calls, steps, "one pass of the solver")
         return spending([copy(self)], calls, steps, count, times)

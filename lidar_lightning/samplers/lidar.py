@@ -61,6 +61,7 @@ class LiDAR(Sampler):
         rounds: at least 1.
         joining: guided samples of each round that join the bank.
         pooled: choose the best candidates among all of a prompt; otherwise among each sample's own.
+        steps: see `Sampler`.
         settings: see `LiDARSettings`; without temperature and ess, lambda is the task's own.
 
     Raises:
@@ -69,7 +70,16 @@ class LiDAR(Sampler):
 
     random = False
 
-    def __init__(self, lookahead: Lookahead, rounds: int = 1, joining: int = 8, pooled: bool = True, **settings: Any):
+    def __init__(
+        self,
+        lookahead: Lookahead,
+        rounds: int = 1,
+        joining: int = 8,
+        pooled: bool = True,
+        steps: int | None = None,
+        **settings: Any,
+    ):
+        super().__init__(steps)
         if rounds < 1 or joining < 1:
             raise ValueError(f"rounds and joining must be at least 1, got {rounds} and {joining}")
         self.lookahead: Lookahead = lookahead
@@ -96,7 +106,7 @@ class LiDAR(Sampler):
         passes = run * self.selection.drawn(count) + steps * (self.rounds - 1) * self.joining
         return self.lookahead.n * self.lookahead.steps + passes
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """All calls beyond the guided passes draw lookaheads: n = (calls - steps) * count / delta at most."""
         fewest = self.changed(lookahead=self.lookahead.of_size(1)).cost(steps, count, times)
         check_budget("LiDAR", calls, -(-fewest // count), "the guided passes and one lookahead")

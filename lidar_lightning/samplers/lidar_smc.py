@@ -44,14 +44,14 @@ class LiDARSMC(ParticleSampler):
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return self.lookahead.n * self.lookahead.steps + super().cost(steps, count, times)
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Lookaheads take their n * delta calls and particles the others: at least two, if need be of fewer steps.
 
-        Guided steps may be longer than plain ones, down to half as many.
+        Guided steps may be longer than plain ones, down to half as many, unless their number is its own.
         """
-        lookahead, fewest = self.lookahead, -(-steps // 2)
+        lookahead, fewest = self.lookahead, self.steps or -(-steps // 2)
         shared = -(-lookahead.n * lookahead.steps // count)
-        check_budget("LiDARSMC", calls, shared + 2 * fewest, "the lookaheads and two particles of half the steps")
+        check_budget("LiDARSMC", calls, shared + 2 * fewest, f"the lookaheads and two particles of {fewest} steps")
         particles = (calls - shared) // steps
         return spending(self.sizes(max(particles, 2)), calls, steps if particles > 1 else fewest, count, times)
 

@@ -89,7 +89,7 @@ class PlannedLiDAR(Sampler):
         self.settings: dict[str, Any] = {"scale": scale, "ess": ess, "start": start, "stop": stop}
         self._plans: dict[str, Plan] = {}
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Other target steps than the task's may be chosen."""
         other = copy(self)
         other.calls = calls

@@ -41,25 +41,35 @@ class RBF(Sampler):
         keep: "best", as published; "draw" keeps the start and the last child in proportion to exp of their values.
         convert: of a flow model that is stepped by its own solver, convert the path to a variance preserving one, as
             published: its steps lie at equal times of that path, so that children differ more.
+        steps: see `Sampler`.
 
     Raises:
         ValueError: if there is no start, or, when it draws, if calls are too few or the solver is deterministic.
     """
 
-    def __init__(self, calls: int = 250, starts: int = 25, keep: Keep = "best", convert: bool = True):
+    def __init__(
+        self,
+        calls: int = 250,
+        starts: int = 25,
+        keep: Keep = "best",
+        convert: bool = True,
+        steps: int | None = None,
+    ):
+        super().__init__(steps)
         if starts < 1:
             raise ValueError(f"RBF needs at least 1 start, got {starts}")
         check_keep(keep)
         self.calls, self.starts, self.keep, self.convert = calls, starts, keep, convert
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """All calls beyond the starts are children; a solver of one step has none, and takes starts alone."""
         children = steps if steps > 1 else 0
         check_budget("RBF", calls, self.starts + children, f"{self.starts} starts and a child per step")
-        return type(self)(calls, self.starts if children else calls, self.keep, self.convert)
+        return self.changed(calls=calls, starts=self.starts if children else calls)
 
     def adapted(self, task: Task) -> Task:
         """A flow model's task with steps along the converted path."""
+        task = super().adapted(task)
         schedule = task.backbone.schedule
         if not self.convert or not isinstance(schedule, FlowMatching) or not has_own_solver(task):
             return task

@@ -46,7 +46,7 @@ class BackwardRollout(ParticleSampler):
         continued = sum(steps - 1 - i for i in range(0, steps, self.every))
         return self.particles * count * (steps + self.rollouts * continued)
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         one = self.cost(steps, 1, times) // self.particles
         check_budget("backward rollout", calls, 2 * one, f"two particles, {self.rollouts} continuations")
         return spending(self.sizes(calls // one), calls, steps, count, times)

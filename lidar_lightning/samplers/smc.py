@@ -32,6 +32,7 @@ class ParticleSampler(Sampler):
             never below 1, below 1 + threshold, so that two particles are resampled as well; 0 is never.
         resampling: "multinomial", "stratified", "systematic" or "ssp".
         keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
+        steps: see `Sampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or weights
@@ -44,7 +45,9 @@ class ParticleSampler(Sampler):
         threshold: float = 0.5,
         resampling: str = "systematic",
         keep: Keep = "draw",
+        steps: int | None = None,
     ):
+        super().__init__(steps)
         check_particles(type(self).__name__, particles)
         check_keep(keep)
         if not 0 <= threshold <= 1:
@@ -54,7 +57,7 @@ class ParticleSampler(Sampler):
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return self.particles * steps * count
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """As many particles as fit, at least two: one alone is never weighed against another."""
         check_budget(type(self).__name__, calls, 2 * steps, "two particles")
         return spending(self.sizes(calls // steps), calls, steps, count, times)

@@ -33,6 +33,7 @@ class SVDD(Sampler):
             value, is what the authors run.
         value: MC: a learned value, such as `ValueModule.from_checkpoint`. The calls that its training took are not
             counted here.
+        steps: see `Sampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or a value
@@ -44,7 +45,9 @@ class SVDD(Sampler):
         children: int = 20,
         keep: Keep = "draw",
         value: Value | nn.Module | None = None,
+        steps: int | None = None,
     ):
+        super().__init__(steps)
         check_keep(keep)
         if children < 1:
             raise ValueError(f"SVDD takes at least 1 child, got {children}")
@@ -53,7 +56,7 @@ class SVDD(Sampler):
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return count * (steps if self.value else 1 + self.children * (steps - 1))
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """As many children as fit, at least two; with a learned value, which costs a call a step, more steps."""
         if self.value:
             check_budget("SVDD", calls, steps, "one pass of the solver")

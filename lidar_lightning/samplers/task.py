@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -184,15 +184,16 @@ def with_steps(task: Task, steps: int) -> Task:
     """The task, on the same meter, with so many steps of its solver.
 
     Raises:
-        ValueError: if its solver is not its model's own.
+        ValueError: if its solver is neither its model's own nor its model's own random one.
     """
     if steps == len(task.steps):
         return task
-    if not has_own_solver(task):
-        raise ValueError(
-            f"the budget pays for {steps} steps of the model's own solver, and the task has {len(task.steps)} of "
-            f"{task.solver.name}: use the former, or a sampler whose settings you choose yourself"
-        )
-    other = copy(task)
-    other.solver = task.backbone.random_solver(steps)
-    return other
+    for make in (task.backbone.solver, task.backbone.random_solver):
+        if task.solver.name == make(len(task.steps)).name:
+            other = copy(task)
+            other.solver = cast(RandomSolver, make(steps))
+            return other
+    raise ValueError(
+        f"the sampler, or its budget, asks for {steps} steps of the model's own solver, and the task has "
+        f"{len(task.steps)} of {task.solver.name}: use the former, or a sampler without steps of its own"
+    )

@@ -37,7 +37,7 @@ class UniversalGuidance(GradientSampler):
             raise ValueError(f"recurrence must be at least 1, got {recurrence}")
         self.recurrence, self.calls = recurrence, calls
 
-    def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """This method with these calls, which are divided up when the steps are known that it guides."""
         check_budget("universal guidance", calls, steps, "one pass of the solver")
         other = copy(self)

@@ -1,0 +1,50 @@
+"""The best lookaheads: the best samples of a bank, as they are."""
+
+from typing import Self
+
+from torch import Tensor
+
+from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.budget import Grid, check_budget, check_spent, equal_times
+from lidar_lightning.samplers.lidar import lookahead_members
+from lidar_lightning.samplers.resampling import highest
+from lidar_lightning.samplers.task import Task
+
+
+class BestLookaheads(Sampler):
+    """Keeps the samples of the highest reward of a bank and draws nothing else.
+
+    It is best-of-N, pooled over the prompt, by the lookahead's model and solver of few steps in place of the task's.
+    What guided samples are worth beyond their bank shows against these.
+
+    Args:
+        lookahead: how the bank is drawn.
+    """
+
+    random = False
+    keep = "best"
+    whole = True
+
+    def __init__(self, lookahead: Lookahead):
+        super().__init__()
+        self.lookahead: Lookahead = lookahead
+
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
+        return self.lookahead.n * self.lookahead.steps
+
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+        """As many lookaheads as fit."""
+        check_budget("BestLookaheads", calls, self.lookahead.steps, "one lookahead")
+        other = self.changed(lookahead=self.lookahead.of_size(calls * count // self.lookahead.steps))
+        check_spent("BestLookaheads", other.cost(steps, count), calls, count)
+        return other
+
+    def draw(self, task: Task, count: int) -> Tensor:
+        if count > self.lookahead.n:
+            raise ValueError(
+                f"{count} samples cannot be the best of n={self.lookahead.n} lookaheads: draw fewer samples, or more "
+                "lookaheads"
+            )
+        bank = lookahead_members(task, self.lookahead)
+        return bank.samples[0, highest(bank.values[0], count)]
