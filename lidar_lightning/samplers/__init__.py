@@ -13,6 +13,7 @@ HOMES = {
     "DATE": "date",
     "DCBG": "dcbg",
     "DPS": "dps",
+    "DraftThenFinish": "draft",
     "LiDAR": "lidar",
     "LiDARSMC": "lidar_smc",
     "Meter": "meter",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from lidar_lightning.samplers.date import DATE
     from lidar_lightning.samplers.dcbg import DCBG
     from lidar_lightning.samplers.dps import DPS
+    from lidar_lightning.samplers.draft import DraftThenFinish
     from lidar_lightning.samplers.lidar import LiDAR
     from lidar_lightning.samplers.lidar_smc import LiDARSMC
     from lidar_lightning.samplers.meter import BudgetSpentError, Meter
@@ -58,6 +60,7 @@ __all__ = [
     "DATE",
     "DCBG",
     "DPS",
+    "DraftThenFinish",
     "LiDAR",
     "LiDARSMC",
     "Meter",

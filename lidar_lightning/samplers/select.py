@@ -53,13 +53,17 @@ class Selection:
 
     def __call__(self, task: Task, x: Tensor, count: int) -> Tensor:
         """The `count` samples that are kept of x (drawn, *S), which are scored if there is a choice."""
-        if len(x) == count and self.keep == "best":
-            return x
+        return x[self.rows(task, x, count)]
+
+    def rows(self, task: Task, x: Tensor, count: int) -> Tensor:
+        """The places (count,) of those that are kept."""
         best = self.keep == "best"
+        if len(x) == count and best:
+            return torch.arange(count, device=x.device)
         values = task.utility(x, together=self.pooled) if best else task.value(x)
         if self.pooled and best:
-            return x[highest(values, count)]
+            return highest(values, count)
         groups = values.expand(count, -1) if self.pooled else values.view(count, -1)
         chosen = groups.argmax(1) if best else pick(groups, task.generators(count, "keep").rand(1))
         first = 0 if self.pooled else torch.arange(count, device=x.device) * groups.shape[1]
-        return x[first + chosen]
+        return first + chosen
