@@ -15,6 +15,7 @@ import torch
 from lidar_lightning import Lookahead
 from lidar_lightning.modules.value import ValueModule, rollouts
 from lidar_lightning.rewards import CallableReward
+from lidar_lightning.samplers.beam import BeamSearch
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.dcbg import DCBG
@@ -264,7 +265,7 @@ def test_deterministic_solvers_are_refused():
     euler = SchedulerSolver(diffusers.FlowMatchEulerDiscreteScheduler(), 8)
     still = [GaussianAncestral(FIVE_FLOW.schedule, 8, eta=0.0), FlowSDE(FIVE_FLOW.schedule, 8, scale=0.0), euler]
     particles = (SMC(), DAS(), DAS(derivative_free=True), BackwardRollout(), LiDARSMC(Lookahead(4, 3)))
-    for sampler in (RBF(60, 4), SVDD(4), *particles):
+    for sampler in (RBF(60, 4), SVDD(4), BeamSearch(), *particles):
         for solver in still:
             given = Task(FIVE_FLOW, solver, LINEAR)
             with pytest.raises(ValueError, match="deterministic: use the solver GaussianAncestral with eta > 0"):

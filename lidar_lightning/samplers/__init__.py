@@ -6,6 +6,7 @@ from lidar_lightning.lazy import lazy_attributes
 
 HOMES = {
     "BackwardRollout": "rollout",
+    "BeamSearch": "beam",
     "BestLookaheads": "best_lookaheads",
     "BestOfN": "best_of_n",
     "BudgetSpentError": "meter",
@@ -30,6 +31,7 @@ HOMES = {
 
 if TYPE_CHECKING:
     from lidar_lightning.samplers.base import Sampler
+    from lidar_lightning.samplers.beam import BeamSearch
     from lidar_lightning.samplers.best_lookaheads import BestLookaheads
     from lidar_lightning.samplers.best_of_n import BestOfN
     from lidar_lightning.samplers.das import DAS
@@ -53,6 +55,7 @@ else:
 
 __all__ = [
     "BackwardRollout",
+    "BeamSearch",
     "BestLookaheads",
     "BestOfN",
     "BudgetSpentError",

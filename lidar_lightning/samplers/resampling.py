@@ -99,8 +99,8 @@ def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def highest(values: Tensor, count: int) -> Tensor:
-    """Places of the `count` highest of (n,), in their own order, so that the first are no better than the last."""
-    return values.argsort(descending=True, stable=True)[:count].sort().values
+    """Places of the `count` highest of (..., n), in their own order, so that the first are no better than the last."""
+    return values.argsort(dim=-1, descending=True, stable=True)[..., :count].sort(-1).values
 
 
 RESAMPLERS: dict[str, Resampler] = {

@@ -1,0 +1,78 @@
+"""Beam search: of all children of several states the best go on, judged by where few steps from them end."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.ahead import ahead
+from lidar_lightning.samplers.base import Sampler, check_random
+from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
+from lidar_lightning.samplers.resampling import highest
+from lidar_lightning.samplers.task import Task
+
+
+class BeamSearch(Sampler):
+    """Draws K children of each of B states at every step, and goes on with the best B of all of a sample.
+
+    A child is worth the reward of the clean sample to which a few steps lead from it (see `ahead`), of which the first
+    prediction serves the next step as well; after the last step it is worth the reward itself, and the best is the
+    sample. With B = 1 and one step ahead that is SVDD that keeps the best, and with K = 1 best-of-B, without scores on
+    the way. Source: Oshima et al., "Inference-Time Text-to-Video Alignment with Diffusion Latent Beam Search", arXiv
+    2501.19252.
+
+    Args:
+        beams: B, at least 1; a budget sets it.
+        children: K, at least 1.
+        ahead_steps: at least 1; published 6.
+        steps: see `Sampler`; the scores of a step cost B K ahead_steps network calls, so that few may be best.
+
+    Raises:
+        ValueError: if a number is below 1; when it draws, if the solver is deterministic.
+    """
+
+    keep = "best"
+
+    def __init__(self, beams: int = 4, children: int = 2, ahead_steps: int = 6, steps: int | None = None):
+        super().__init__(steps)
+        if min(beams, children, ahead_steps) < 1:
+            raise ValueError(
+                f"beams, children and ahead_steps are at least 1, got {beams}, {children} and {ahead_steps}"
+            )
+        self.beams, self.children, self.ahead_steps = beams, children, ahead_steps
+
+    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
+        if self.children == 1:
+            return count * self.beams * steps
+        return count * self.beams * (1 + self.children * sum(min(self.ahead_steps, left) for left in range(1, steps)))
+
+    def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
+        """As many beams as fit, at least one."""
+        one = self.changed(beams=1).cost(steps, 1)
+        check_budget("BeamSearch", calls, one, f"one beam of {self.children} children, {self.ahead_steps} steps ahead")
+        return spending((self.changed(beams=size) for size in range(calls // one, 0, -1)), calls, steps, count, times)
+
+    def draw(self, task: Task, count: int) -> Tensor:
+        slots = count * self.beams * self.children
+        streams, others = task.generators(slots), task.generators(slots, "ahead")
+        x = task.start(streams.take(range(0, slots, self.children)))
+        check_random("BeamSearch", task, x)
+        x0_hat = task.predict(x, task.steps[0][0])
+        for place, (t, s) in enumerate(task.steps[:-1], 1):
+            parents = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
+            x = task.solver.transition(*parents, t, s).sample(streams)
+            x0_hat = task.predict(x, s)
+            if self.children > 1:
+                ends = ahead(task, x, x0_hat, place, self.ahead_steps, others)
+                rows = best(task.utility(ends), count, self.beams)
+                x, x0_hat = x[rows], x0_hat[rows]
+        parents = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
+        x = task.solver.transition(*parents, *task.steps[-1]).sample(streams)
+        return x if slots == count else x[best(task.utility(x), count, 1)]
+
+
+def best(values: Tensor, count: int, kept: int) -> Tensor:
+    """Places (count * kept,) of the `kept` highest values in each of `count` groups of equal size."""
+    groups = values.view(count, -1)
+    first = torch.arange(count, device=values.device) * groups.shape[1]
+    return (highest(groups, kept) + first[:, None]).flatten()
