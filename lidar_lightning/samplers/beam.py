@@ -10,6 +10,7 @@ from lidar_lightning.samplers.base import Sampler, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import highest
 from lidar_lightning.samplers.task import Task
+from lidar_lightning.seeding import Generators
 
 
 class BeamSearch(Sampler):
@@ -59,16 +60,19 @@ class BeamSearch(Sampler):
         check_random("BeamSearch", task, x)
         x0_hat = task.predict(x, task.steps[0][0])
         for place, (t, s) in enumerate(task.steps[:-1], 1):
-            parents = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
-            x = task.solver.transition(*parents, t, s).sample(streams)
+            x = self.offspring(task, x0_hat, x, t, s, streams)
             x0_hat = task.predict(x, s)
             if self.children > 1:
                 ends = ahead(task, x, x0_hat, place, self.ahead_steps, others)
                 rows = best(task.utility(ends), count, self.beams)
                 x, x0_hat = x[rows], x0_hat[rows]
-        parents = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
-        x = task.solver.transition(*parents, *task.steps[-1]).sample(streams)
+        x = self.offspring(task, x0_hat, x, *task.steps[-1], streams)
         return x if slots == count else x[best(task.utility(x), count, 1)]
+
+    def offspring(self, task: Task, x0_hat: Tensor, x: Tensor, t: float, s: float, streams: Generators) -> Tensor:
+        """The children x_s (count * B * K, *S) of all states x_t (count * B, *S)."""
+        x0_hat, x = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
+        return task.solver.transition(x0_hat, x, t, s).sample(streams)
 
 
 def best(values: Tensor, count: int, kept: int) -> Tensor:
