@@ -23,6 +23,7 @@ from lidar_lightning.samplers import (
     PlannedLiDAR,
     Task,
     UniversalGuidance,
+    VerifierThreshold,
 )
 from lidar_lightning.samplers.budget import SPENT
 from lidar_lightning.solvers import GaussianAncestral
@@ -68,6 +69,8 @@ CASES = {
     "rbf, flow": (RBF(starts=3, keep="draw"), flow),
     "beam": (BeamSearch(children=2, ahead_steps=1), tokens),
     "beam, two steps ahead": (BeamSearch(children=2, ahead_steps=2, steps=3), mixture),
+    "verifier-threshold": (VerifierThreshold(0.5, starts=3), tokens),
+    "verifier-threshold, own steps": (VerifierThreshold(-1.0, starts=2, steps=3), flow),
     "rollout": (BackwardRollout(rollouts=1, every=3), tokens),
     "d-cbg": (DCBG(), tokens),
     "universal": (UniversalGuidance(), mixture),

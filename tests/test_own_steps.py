@@ -17,6 +17,7 @@ from lidar_lightning.samplers import (
     LiDARSMC,
     Meter,
     Task,
+    VerifierThreshold,
 )
 from lidar_lightning.solvers import GaussianAncestral
 from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, task
@@ -31,6 +32,7 @@ MAKERS = {
     "svdd": lambda **own: SVDD(3, **own),
     "rbf": lambda **own: RBF(30, 4, **own),
     "beam": lambda **own: BeamSearch(2, 2, 1, **own),
+    "threshold": lambda **own: VerifierThreshold(0.3, calls=30, starts=4, **own),
     "rollout": lambda **own: BackwardRollout(2, rollouts=1, **own),
     "lidar": lambda **own: LiDAR(Lookahead(2, 10), **own),
     "lidar+smc": lambda **own: LiDARSMC(Lookahead(2, 10), 3, **own),

@@ -15,7 +15,17 @@ import yaml
 from datamodules import PromptDataModule
 from lidar_lightning import LiDARModule, Lookahead, SamplingModule
 from lidar_lightning.rewards import CallableReward, Combined
-from lidar_lightning.samplers import SMC, BeamSearch, BestLookaheads, BestOfN, DraftThenFinish, LiDAR, LiDARSMC, Task
+from lidar_lightning.samplers import (
+    SMC,
+    BeamSearch,
+    BestLookaheads,
+    BestOfN,
+    DraftThenFinish,
+    LiDAR,
+    LiDARSMC,
+    Task,
+    VerifierThreshold,
+)
 from lidar_lightning.tables import read_csv
 from tests.conftest import tiny
 
@@ -43,6 +53,7 @@ SAMPLERS = {
     "draft": lambda: DraftThenFinish(2.5, 2, 0.7),
     "draft each": lambda: DraftThenFinish(3, 2, 0.7, pooled=False),
     "beam": lambda: BeamSearch(2, 2, 2, steps=4),
+    "threshold": lambda: VerifierThreshold(2.0, calls=20, starts=3, steps=4),
     "smc": lambda: SMC(3, every=2),
     "lidar": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=2, pooled=False),
     "lidar pooled": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=1.5),
@@ -60,7 +71,7 @@ def test_predict_draws_what_a_task_draws(name, carbon_reward):
     assert part.nfe == pytest.approx((task.meter.network - task.meter.lookahead) / 12)
 
 
-@pytest.mark.parametrize("name", ["best-of-n each", "draft each", "beam", "smc", "lidar", "lidar+smc"])
+@pytest.mark.parametrize("name", ["best-of-n each", "draft each", "beam", "threshold", "smc", "lidar", "lidar+smc"])
 def test_batches_and_prompts_change_nothing(name, carbon_reward):
     runs = [
         strings(predict(sampling(carbon_reward, SAMPLERS[name](), temperature=1.0), 6, size, ["a", "b"]))

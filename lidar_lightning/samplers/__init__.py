@@ -26,6 +26,7 @@ HOMES = {
     "Sampler": "base",
     "Task": "task",
     "UniversalGuidance": "universal",
+    "VerifierThreshold": "threshold",
 }
 """Name to file. A sampler is one file and one entry here."""
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from lidar_lightning.samplers.smc import SMC, ParticleSampler
     from lidar_lightning.samplers.svdd import SVDD
     from lidar_lightning.samplers.task import Task
+    from lidar_lightning.samplers.threshold import VerifierThreshold
     from lidar_lightning.samplers.universal import UniversalGuidance
 else:
     # The banks draw with the loop, and samplers use banks: nothing may be imported before it is asked for.
@@ -75,4 +77,5 @@ __all__ = [
     "Sampler",
     "Task",
     "UniversalGuidance",
+    "VerifierThreshold",
 ]

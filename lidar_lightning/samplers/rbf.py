@@ -57,14 +57,14 @@ class RBF(Sampler):
     ):
         super().__init__(steps)
         if starts < 1:
-            raise ValueError(f"RBF needs at least 1 start, got {starts}")
+            raise ValueError(f"{type(self).__name__} needs at least 1 start, got {starts}")
         check_keep(keep)
         self.calls, self.starts, self.keep, self.convert = calls, starts, keep, convert
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """All calls beyond the starts are children; a solver of one step has none, and takes starts alone."""
         children = steps if steps > 1 else 0
-        check_budget("RBF", calls, self.starts + children, f"{self.starts} starts and a child per step")
+        check_budget(type(self).__name__, calls, self.starts + children, f"{self.starts} starts and a child per step")
         return self.changed(calls=calls, starts=self.starts if children else calls)
 
     def adapted(self, task: Task) -> Task:
@@ -80,24 +80,33 @@ class RBF(Sampler):
 
     def draw(self, task: Task, count: int) -> Tensor:
         steps, generators = task.steps, task.generators(count)
-        self.within(self.calls, len(steps), count)
+        self.sized(self.calls, len(steps), count)
         picks = task.generators(count, "keep") if self.keep == "draw" else None
         kept = self.begin(task, count, picks)
-        best, quota = kept.value, (self.calls - self.starts) // len(steps)
+        best = kept.value
         left = torch.full((count,), self.calls - self.starts, device=best.device)
         rolled = torch.zeros_like(left)
         for i, (t, s) in enumerate(steps[:-1]):
             final = i == len(steps) - 2
-            quotas, goal = (left, torch.full_like(best, torch.inf)) if final else (quota + rolled, best)
+            quotas, goal = (left, torch.full_like(best, torch.inf)) if final else self.aims(task, i, left, rolled, best)
             kept, drawn = self.advance(task, generators, kept, quotas, goal, t, s, picks if final else None)
             rolled = torch.where(kept.value > best, quotas - drawn, 0)
             left, best = left - drawn, torch.maximum(best, kept.value)
         return task.solver.step(kept.x0_hat, kept.x, *steps[-1], generators)
 
+    def aims(self, task: Task, i: int, left: Tensor, rolled: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
+        """How many children step i of each sample may take, and the value that ends it: (count,) each.
+
+        Args:
+            left: calls left (count,), of which `rolled` are over from the last quota.
+            best: of all values so far (count,).
+        """
+        return (self.calls - self.starts) // len(task.steps) + rolled, best
+
     def begin(self, task: Task, count: int, picks: Generators | None) -> Kept:
         """The best start of each sample, or one picked by its value."""
         x, t = task.start(task.generators(count * self.starts, "starts")), task.steps[0][0]
-        check_random("RBF", task, x)
+        check_random(type(self).__name__, task, x)
         x0_hat = task.predict(x, t)
         values = task.value(task.solver.estimate(x0_hat, x, t)).view(count, -1)
         chosen = values.argmax(1) if picks is None else pick(values, picks.rand(1))
