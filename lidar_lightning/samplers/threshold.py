@@ -17,9 +17,9 @@ class VerifierThreshold(RBF):
     All else is rollover budget forcing: what a step leaves is for those after it, a step that never comes above the
     threshold keeps the best of its children, and the last step with children spends all calls that are left. Source:
     Sundaresha et al., "Verifier Threshold: An Efficient Test-Time Scaling Approach for Image Generation", arXiv
-    2512.08985, of which the abstract and the authors' summary were at hand, but neither algorithm nor code. They say
-    that a step is left when the score is above a threshold, and that the calls so saved go elsewhere. That the threshold
-    is one number for all steps, and that a step may take an equal share of the calls that are left, is ours.
+    2512.08985, of which the abstract and the authors' summary were at hand, but no algorithm or code. They say that a
+    step is left when the score is above a threshold, and that the calls so saved go elsewhere. That the threshold is
+    one number for all steps, and that a step may take an equal share of the calls that are left, is ours.
 
     Args:
         threshold: of the reward, in its own units; where lower is better, rewards below it are beyond it.
