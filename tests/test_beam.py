@@ -7,8 +7,7 @@ import torch
 from lidar_lightning.samplers import SVDD, BeamSearch, BestOfN
 from lidar_lightning.samplers.beam import best
 from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, task
-from tests.test_draft import matrix
-from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, tokens_task
+from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, matrix, tokens_task
 
 QUADRATIC = Quadratic(FIVE.means[0])
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -7,19 +7,12 @@ import torch
 from lidar_lightning.samplers import BestOfN, DraftThenFinish, Task
 from lidar_lightning.samplers.ahead import ahead
 from lidar_lightning.solvers import GaussianAncestral
-from tests import reference
-from tests.exact import DATA, FIVE, FIVE_FLOW, STATES, TABLE, TOKENS, VOCAB, Quadratic, task
+from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, task
 from tests.pictures import BRIGHTNESS, backbone
-from tests.token_laws import CHAIN, REWARD, alpha, best_of, has_law, product, tokens_task
+from tests.token_laws import CHAIN, REWARD, best_of, has_law, matrix, tokens_task
 
 QUADRATIC = Quadratic(FIVE.means[0])
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def matrix(t, s):
-    """One step of the tokens' solver from t to s."""
-    x0_hat = reference.leave_one_out(STATES, alpha(t), STATES, DATA, VOCAB)
-    return product(reference.udlm_posterior(x0_hat, STATES, alpha(t), alpha(s)))
 
 
 def run(law, matrices):

@@ -27,6 +27,12 @@ def alpha(t):
     return 1 - (1 - 1e-3) * t
 
 
+def matrix(t, s):
+    """One step of the solver from t to s, as probabilities (64, 64)."""
+    x0_hat = reference.leave_one_out(STATES, alpha(t), STATES, DATA, VOCAB)
+    return product(reference.udlm_posterior(x0_hat, STATES, alpha(t), alpha(s)))
+
+
 class Chain:
     """The solver's steps: tokens (64, L, V), matrices (64, 64) and values of all states at each time."""
 
