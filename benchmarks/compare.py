@@ -1,7 +1,7 @@
 """A finished `lidar compare` as a table: `python benchmarks/compare.py outputs/shapes/compare shapes`.
 
 Writes compare-shapes.md beside this file: at each budget first the rows that seek the highest reward, then those that
-draw from the target, either in order of the reward, with 95% confidence intervals (see `lidar_lightning.intervals`).
+draw from the target, either in order of the reward, with 95% confidence intervals (`lidar_lightning.runs.intervals`).
 """
 
 import json
@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from jsonargparse import auto_cli
 
-from lidar_lightning.intervals import Interval, interval
-from lidar_lightning.tables import read_csv
-from lidar_lightning.tabulate import VANILLA
+from lidar_lightning.runs.intervals import Interval, interval
+from lidar_lightning.runs.tabulate import VANILLA
+from lidar_lightning.utils.tables import read_csv
 
 HIDDEN = ["samples", "reward_ci95", "keep"]
 

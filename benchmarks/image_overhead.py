@@ -17,7 +17,7 @@ from lidar_lightning import LiDARGuidance, Lookahead, LookaheadBank, Reward
 from lidar_lightning.backbones.latent import LatentBackbone
 from lidar_lightning.rewards import ShapesReward, score
 from lidar_lightning.sampling import sample
-from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.utils.seeding import Generators, stream_seed
 from recipes import shapes
 
 PROMPT = "a red circle left of a blue square"

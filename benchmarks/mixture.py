@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lidar_lightning import Lookahead, Reward
-from lidar_lightning.files import write_atomically
-from lidar_lightning.intervals import interval
 from lidar_lightning.modules.value import ValueModule, rollouts
+from lidar_lightning.runs.intervals import interval
 from lidar_lightning.samplers import (
     DAS,
     DPS,
@@ -39,6 +38,7 @@ from lidar_lightning.samplers import (
     Task,
     UniversalGuidance,
 )
+from lidar_lightning.utils.files import write_atomically
 from tests.exact import FIVE, ExactMixture, Linear, Quadratic, large, total_variation
 
 LAMBDA, STEPS = 0.2, 40

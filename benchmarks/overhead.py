@@ -14,7 +14,7 @@ from torch import Tensor
 from lidar_lightning import UDLM, LiDARGuidance, Lookahead
 from lidar_lightning.rewards import RingCount, score
 from lidar_lightning.sampling import sample
-from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.utils.seeding import Generators, stream_seed
 
 
 class Timed(UDLM):

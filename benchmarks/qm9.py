@@ -16,13 +16,13 @@ from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
 from lidar_lightning import UDLM, BankStore, LiDARGuidance, LiDARSettings, Lookahead
+from lidar_lightning.evaluation.molecules import molecule_metrics
 from lidar_lightning.guidance.kernels import kernel_of
-from lidar_lightning.intervals import interval
-from lidar_lightning.metrics import molecule_metrics
 from lidar_lightning.rewards import RingCount, score
+from lidar_lightning.runs.intervals import interval
 from lidar_lightning.sampling import sample
-from lidar_lightning.seeding import Generators, stream_seed
-from lidar_lightning.smiles_io import read_smiles
+from lidar_lightning.utils.seeding import Generators, stream_seed
+from lidar_lightning.utils.smiles_io import read_smiles
 
 SAMPLES, STEPS, BATCH, LARGEST = 1024, 32, 256, 1000
 SHOWN = ["valid", "novel_count", "novel", "canonical_novel_count", "unique"]

@@ -18,12 +18,12 @@ from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
 from lidar_lightning import Lookahead, Reward
-from lidar_lightning.intervals import interval
-from lidar_lightning.pictures import read_picture
 from lidar_lightning.rewards import Combined, JPEGCompressibility, ShapesReward, ShapesVerdict
+from lidar_lightning.runs.intervals import interval
 from lidar_lightning.samplers import Meter
 from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
-from lidar_lightning.tables import read_csv
+from lidar_lightning.utils.pictures import read_picture
+from lidar_lightning.utils.tables import read_csv
 from recipes import shapes
 from recipes.text_to_image import sample
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.order import EpochLoader
 from datamodules.shapes import Scenes, whole
 from lidar_lightning.backbones.vae import encode, vae_fingerprint
-from lidar_lightning.files import expand, sweep, write_atomically
+from lidar_lightning.utils.files import expand, sweep, write_atomically
 
 logger = logging.getLogger(__name__)
 

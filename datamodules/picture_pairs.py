@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
-from lidar_lightning.files import sweep, write_atomically
-from lidar_lightning.hub import at_revision
-from lidar_lightning.pictures import fit, read_picture
-from lidar_lightning.tables import escape
+from lidar_lightning.utils.files import sweep, write_atomically
+from lidar_lightning.utils.hub import at_revision
+from lidar_lightning.utils.pictures import fit, read_picture
+from lidar_lightning.utils.tables import escape
 
 TABLE = "pairs.csv"
 

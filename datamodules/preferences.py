@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
 from datamodules.picture_pairs import TABLE, PicturePairs, download_pairs, encode_pairs
-from lidar_lightning.bank import LookaheadBank, check_space
-from lidar_lightning.files import expand
+from lidar_lightning.lookahead.bank import LookaheadBank, check_space
 from lidar_lightning.rewards import Reward
-from lidar_lightning.tables import read_csv
+from lidar_lightning.utils.files import expand
+from lidar_lightning.utils.tables import read_csv
 
 
 class Pairs(Dataset):

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules.order import EpochLoader
 from lidar_lightning.backbones import smiles
-from lidar_lightning.smiles_io import read_hub, read_smiles
+from lidar_lightning.utils.smiles_io import read_hub, read_smiles
 
 logger = logging.getLogger(__name__)
 

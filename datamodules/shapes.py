@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
 from datamodules.prompts import PromptBatches
-from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import Prompt, draw_prompt, held_out_prompts, parse, twin
 from lidar_lightning.shapes.render import Scene, compose, render
+from lidar_lightning.utils.seeding import stream_seed
 
 
 class Scenes(Dataset):

@@ -3,20 +3,13 @@
 from typing import TYPE_CHECKING
 
 from lidar_lightning.backbones import UDLM, Backbone
-from lidar_lightning.bank import BankStore, LookaheadBank
 from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
-from lidar_lightning.lazy import lazy_attributes
-from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.modules import (
-    DPOModule,
-    LiDARModule,
-    PretrainModule,
-    RewardTuningModule,
-    SamplingModule,
-    ValueModule,
-)
-from lidar_lightning.pipelines import guide
+from lidar_lightning.guidance.pipelines import guide
+from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
+from lidar_lightning.modules import DPOModule, LiDARModule, RewardTuningModule, SamplingModule, ValueModule
+from lidar_lightning.pretraining import PretrainModule
 from lidar_lightning.rewards import Reward
+from lidar_lightning.utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from lidar_lightning.backbones import Flux, StableDiffusion, StableDiffusion3, StableDiffusionXL

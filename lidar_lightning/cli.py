@@ -17,12 +17,12 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import TorchCheckpointIO
 
-from lidar_lightning.checkpoint_file import read_checkpoint
-from lidar_lightning.checkpoint_io import WholeCheckpointIO
-from lidar_lightning.checkpoints import claim_folders
-from lidar_lightning.errors import closest, one_line
-from lidar_lightning.lifetime import end_with_parent
-from lidar_lightning.used_config import SaveUsedConfig
+from lidar_lightning.modules.checkpoint_file import read_checkpoint
+from lidar_lightning.modules.checkpoint_io import WholeCheckpointIO
+from lidar_lightning.modules.checkpoints import claim_folders
+from lidar_lightning.runs.used_config import SaveUsedConfig
+from lidar_lightning.utils.errors import closest, one_line
+from lidar_lightning.utils.lifetime import end_with_parent
 
 logger = logging.getLogger("lidar_lightning")
 USAGE = """usage: lidar COMMAND ...
@@ -126,11 +126,11 @@ def run(arguments: Sequence[str]) -> None:
 
         call(demo, rest)
     elif command == "report":
-        from lidar_lightning.report import write_report
+        from lidar_lightning.runs.report import write_report
 
         call(write_report, rest)
     elif command == "compare":
-        from lidar_lightning.compare_command import compare_command
+        from lidar_lightning.runs.compare_command import compare_command
 
         print(compare_command(rest, Parser))
     elif command in LidarCLI.subcommands():

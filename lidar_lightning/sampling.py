@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Solver
+from lidar_lightning.utils.seeding import Generators
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """x_t (B, *S) and t to the clean prediction x0_hat."""

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lidar_lightning.files import expand, write_atomically
-from lidar_lightning.report import write_report
+from lidar_lightning.runs.report import write_report
+from lidar_lightning.utils.files import expand, write_atomically
 from recipes import qm9_dpo, qm9_lidar, shapes
 
 METHODS = ("vanilla", "lidar", "dpo", "dpo+lidar")

@@ -1,6 +1,6 @@
 """GenEval accuracy of a predict run: `python -m recipes.geneval RUN --metadata evaluation_metadata.jsonl`."""
 
-from lidar_lightning.geneval import ClipColours, Detector, evaluate_run
+from lidar_lightning.evaluation.geneval import ClipColours, Detector, evaluate_run
 
 
 def main(run: str, metadata: str, device: str = "cpu") -> dict[str, float]:

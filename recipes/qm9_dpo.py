@@ -5,9 +5,9 @@ from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import PreferenceDataModule
 from lidar_lightning import UDLM, DPOModule
-from lidar_lightning.checkpoints import LAST, last_checkpoint, save_last
-from lidar_lightning.files import expand
+from lidar_lightning.modules.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.rewards import RingCount
+from lidar_lightning.utils.files import expand
 
 
 def main(

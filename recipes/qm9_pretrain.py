@@ -9,9 +9,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datamodules import QM9DataModule
 from lidar_lightning.backbones import UDLM
-from lidar_lightning.checkpoints import last_checkpoint, save_last
-from lidar_lightning.files import expand
-from lidar_lightning.modules.pretrain import PretrainModule
+from lidar_lightning.modules.checkpoints import last_checkpoint, save_last
+from lidar_lightning.pretraining.udlm import PretrainModule
+from lidar_lightning.utils.files import expand
 
 
 def main(

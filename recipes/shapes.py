@@ -10,11 +10,11 @@ from datamodules import ShapesDataModule
 from lidar_lightning import BankStore, Flux, Lookahead, RewardTuningModule, StableDiffusion
 from lidar_lightning.assets import asset_path
 from lidar_lightning.backbones.pipeline import PipelineBackbone
-from lidar_lightning.files import expand
 from lidar_lightning.rewards import ShapesReward, ShapesVerdict
-from lidar_lightning.seeding import stream_seed
 from lidar_lightning.shapes.grammar import LENGTH, draw_prompt, held_out_prompts
 from lidar_lightning.shapes.render import SIZE
+from lidar_lightning.utils.files import expand
+from lidar_lightning.utils.seeding import stream_seed
 from recipes.text_to_image import fine_tune, fit, sample
 
 MODEL = "shapes-sd"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lidar_lightning.modules.latent_pretrain import FluxPretrain
+from lidar_lightning.pretraining.latents import FluxPretrain
 from lidar_lightning.shapes.networks import flux
 from recipes.training import pretrain
 

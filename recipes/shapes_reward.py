@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from datamodules import ShapesDataModule
-from lidar_lightning.files import expand
-from lidar_lightning.modules.contrastive import ContrastiveModule
+from lidar_lightning.pretraining.contrastive import ContrastiveModule
 from lidar_lightning.shapes.scorer import ShapesScorer
+from lidar_lightning.utils.files import expand
 from recipes.training import fit
 
 

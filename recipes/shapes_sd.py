@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lidar_lightning.modules.latent_pretrain import StableDiffusionPretrain
+from lidar_lightning.pretraining.latents import StableDiffusionPretrain
 from lidar_lightning.shapes.networks import stable_diffusion
 from recipes.training import pretrain
 

@@ -7,9 +7,9 @@ import torch
 
 from datamodules import ShapesDataModule
 from lidar_lightning.backbones.vae import encode
-from lidar_lightning.files import expand
-from lidar_lightning.modules.autoencoder import AutoencoderModule
+from lidar_lightning.pretraining.autoencoder import AutoencoderModule
 from lidar_lightning.shapes.networks import autoencoder, standardise
+from lidar_lightning.utils.files import expand
 from recipes.training import fit
 
 

@@ -7,10 +7,10 @@ from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import PreferenceDataModule, PromptDataModule
 from lidar_lightning import Backbone, DPOModule, LiDARModule, Lookahead, Reward
-from lidar_lightning.adapters import LoRA
-from lidar_lightning.checkpoints import LAST, last_checkpoint, save_last
-from lidar_lightning.files import expand
+from lidar_lightning.backbones.adapters import LoRA
+from lidar_lightning.modules.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.modules.tuning import TuningModule
+from lidar_lightning.utils.files import expand
 
 
 def sample(

@@ -11,10 +11,10 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from datamodules.latents import LatentsDataModule
-from lidar_lightning.checkpoints import last_checkpoint, save_last
-from lidar_lightning.files import expand
-from lidar_lightning.modules.latent_pretrain import LatentPretrainModule
+from lidar_lightning.modules.checkpoints import last_checkpoint, save_last
+from lidar_lightning.pretraining.latents import LatentPretrainModule
 from lidar_lightning.shapes.networks import save_half
+from lidar_lightning.utils.files import expand
 
 
 def fit(

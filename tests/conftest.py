@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lidar_lightning import UDLM
-from lidar_lightning.bank import LookaheadBank, Provenance
+from lidar_lightning.lookahead.bank import LookaheadBank, Provenance
 from lidar_lightning.rewards import CallableReward
 
 

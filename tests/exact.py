@@ -7,8 +7,8 @@ from lidar_lightning.backbones import Backbone
 from lidar_lightning.rewards import Reward
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.schedules import FlowMatching, LogLinear, VariancePreserving
-from lidar_lightning.seeding import stream_seed
 from lidar_lightning.solvers import Ancestral, GaussianAncestral
+from lidar_lightning.utils.seeding import stream_seed
 from tests import reference
 
 BETAS = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)

@@ -5,9 +5,9 @@ import torch
 import yaml
 
 from lidar_lightning import cli
-from lidar_lightning.errors import one_line
+from lidar_lightning.utils.errors import one_line
 from tests.conftest import tiny
-from tests.test_lidar_module import configuration
+from tests.modules.test_lidar_module import configuration
 
 
 def failing(capsys, *arguments: str) -> str:
@@ -135,7 +135,7 @@ def test_a_fault_of_the_software_is_one_line_and_exit_code_1(capsys, tmp_path, m
     def broken(_):
         raise KeyError("what")
 
-    monkeypatch.setattr("lidar_lightning.report.read_summary", broken)
+    monkeypatch.setattr("lidar_lightning.runs.report.read_summary", broken)
     assert cli.main(["report", str(tmp_path)]) == 1
     printed = capsys.readouterr().err
     assert (

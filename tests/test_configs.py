@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lidar_lightning.cli import LidarCLI, main
-from lidar_lightning.compare import Comparison
+from lidar_lightning.runs.comparison import Comparison
 from tests.pipelines import build
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))

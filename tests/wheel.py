@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 CHECK = """
 import datamodules, lidar_lightning, recipes.demo
-from lidar_lightning.smiles_io import read_smiles
+from lidar_lightning.utils.smiles_io import read_smiles
 assert lidar_lightning.__file__.startswith({folder!r}), lidar_lightning.__file__
 model = lidar_lightning.UDLM.from_pretrained("udlm-qm9-small")
 print("wheel:", model.name, model.fingerprint(), len(read_smiles()), "molecules")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.udlm import UDLM
-from lidar_lightning.lazy import lazy_attributes
+from lidar_lightning.utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from lidar_lightning.backbones.flux import Flux

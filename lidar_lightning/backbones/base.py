@@ -1,9 +1,8 @@
 """What every model is here: a denoiser that predicts clean data from noised data."""
 
 import copy
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -12,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from lidar_lightning.schedules import Schedule
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import RandomSolver, Solver
+from lidar_lightning.utils.seeding import Generators
+from lidar_lightning.utils.sizes import ROW
+from lidar_lightning.utils.weights import fingerprint
 
 
 class Backbone(nn.Module, ABC):
@@ -111,15 +112,7 @@ class Backbone(nn.Module, ABC):
         return fingerprint(self.name, self.state_dict())
 
 
-def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits that stand for a name and for the tensors of one or more state dicts.
-
-    Of each tensor its name, its shape and about 4096 evenly spaced values count.
-    """
-    digest = hashlib.sha256(name.encode())
-    for tensors in weights:
-        for key, value in sorted(tensors.items()):
-            digest.update(f"{key}{tuple(value.shape)}".encode())
-            flat = value.detach().flatten()
-            digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def sample_bytes(backbone: Backbone) -> int:
+    """Bytes that a clean sample of a model takes, with what belongs to it."""
+    noise = backbone.prior(Generators([0], backbone.device))
+    return noise.numel() * noise.element_size() + ROW

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lidar_lightning.backbones.flow_shift import flow_grid
 from lidar_lightning.backbones.latent import Condition, LatentBackbone
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.scheduler import is_flow
+from lidar_lightning.utils.seeding import Generators
 
 
 class Flux(LatentBackbone):

@@ -11,10 +11,10 @@ from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.backbones.prompts import check_prompt, text_encoders
 from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
-from lidar_lightning.pictures import check_pixels
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.gaussian import GaussianAncestral
 from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
+from lidar_lightning.utils.pictures import check_pixels
+from lidar_lightning.utils.seeding import Generators
 
 Condition = dict[str, Tensor]
 """What the network is told, one row per sample; keys that begin with "negative_" are for classifier-free guidance."""

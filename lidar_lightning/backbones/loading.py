@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from lidar_lightning.adapters import layers
-from lidar_lightning.hub import at_revision
+from lidar_lightning.backbones.adapters import layers
 from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
-from lidar_lightning.vocabulary import check_vocabulary
-from lidar_lightning.weights import check_finite_weights
+from lidar_lightning.utils.hub import at_revision
+from lidar_lightning.utils.vocabulary import check_vocabulary
+from lidar_lightning.utils.weights import check_finite_weights
 
 TRAINED = (
     "num_train_timesteps",

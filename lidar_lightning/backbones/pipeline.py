@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from lidar_lightning.adapters import (
+from lidar_lightning.assets import asset_path
+from lidar_lightning.backbones.adapters import (
     OWN,
     active_scales,
     adapter_names,
@@ -17,11 +18,11 @@ from lidar_lightning.adapters import (
     switch_on,
     weights_in_force,
 )
-from lidar_lightning.assets import asset_path
-from lidar_lightning.backbones.base import Backbone, fingerprint
+from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.prompts import text_encoders
 from lidar_lightning.solvers.scheduler import kind_of, schedule_of
+from lidar_lightning.utils.weights import fingerprint
 
 
 class PipelineBackbone(Backbone):

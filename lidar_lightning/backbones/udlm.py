@@ -11,10 +11,10 @@ from lidar_lightning.backbones import smiles
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.dit import DiT
 from lidar_lightning.losses.udlm import nelbo
-from lidar_lightning.pretrained import HubModel
 from lidar_lightning.schedules import LogLinear
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Ancestral
+from lidar_lightning.utils.pretrained import HubModel
+from lidar_lightning.utils.seeding import Generators
 
 
 class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules", "discrete-diffusion"]):

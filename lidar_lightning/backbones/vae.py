@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidar_lightning.chunks import in_chunks
+from lidar_lightning.utils.chunks import in_chunks
 
 LATENTS = ("latent_channels", "z_dim", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
 """What a VAE's configuration says of the latents that a network sees."""

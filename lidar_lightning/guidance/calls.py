@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from lidar_lightning.bank import LookaheadBank
+from lidar_lightning.lookahead.bank import LookaheadBank
 
 ASPECT = 0.03
 """By how much the aspect ratios of a bank and a call may differ: pipelines round sizes to their patches."""

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
-from lidar_lightning.bank import LookaheadBank, check_space, check_together
 from lidar_lightning.guidance.kernels import GaussianKernel, Kernel, exact_products, kernel_of
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.guidance.tilt import Tilt, check_finite, check_tilt, effective_sample_size, tilt
+from lidar_lightning.lookahead.bank import LookaheadBank, check_space, check_together
 from lidar_lightning.schedules import Schedule
 
 

@@ -1,10 +1,9 @@
-"""LightningModules around one `backbone`: pre-training, fine-tuning, LiDAR sampling; and the learned value of SVDD."""
+"""LightningModules around one `backbone`: fine-tuning, LiDAR sampling; and the learned value of SVDD."""
 
 from lidar_lightning.modules.dpo import DPOModule
 from lidar_lightning.modules.lidar import LiDARModule
-from lidar_lightning.modules.pretrain import PretrainModule
 from lidar_lightning.modules.reward_tuning import RewardTuningModule
 from lidar_lightning.modules.sampling import SamplingModule
 from lidar_lightning.modules.value import ValueModule
 
-__all__ = ["DPOModule", "LiDARModule", "PretrainModule", "RewardTuningModule", "SamplingModule", "ValueModule"]
+__all__ = ["DPOModule", "LiDARModule", "RewardTuningModule", "SamplingModule", "ValueModule"]

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidar_lightning.adapters import LoRA, adapters_off
 from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones.adapters import LoRA, adapters_off
 from lidar_lightning.losses.dpo import DPOTerms, dpo_loss
 from lidar_lightning.modules.training import positive
 from lidar_lightning.modules.tuning import TuningModule

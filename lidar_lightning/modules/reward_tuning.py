@@ -6,12 +6,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lidar_lightning.adapters import LoRA
 from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.modules.tuning import TuningModule
 from lidar_lightning.rewards import Reward, score
 from lidar_lightning.rewards.base import utility
-from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.utils.seeding import Generators, stream_seed
 
 
 class RewardTuningModule(TuningModule):

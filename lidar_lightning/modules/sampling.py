@@ -8,22 +8,22 @@ from typing import Any, cast
 
 import lightning as L
 
-from lidar_lightning.adapters import prepare_for_checkpoint
 from lidar_lightning.backbones import Backbone
-from lidar_lightning.bank import BankStore, LookaheadBank
-from lidar_lightning.checkpoints import check_checkpoint
-from lidar_lightning.describe import describe
-from lidar_lightning.files import check_name
-from lidar_lightning.inputs import check_parts, check_prompts
+from lidar_lightning.backbones.adapters import prepare_for_checkpoint
 from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.parts import Part, join, mean_steps
-from lidar_lightning.report import write_report
+from lidar_lightning.lookahead.bank import BankStore, LookaheadBank
+from lidar_lightning.modules.checkpoints import check_checkpoint
 from lidar_lightning.rewards import Reward, score, scored_rewards
+from lidar_lightning.runs.folder import RunFolder
+from lidar_lightning.runs.inputs import check_parts, check_prompts
+from lidar_lightning.runs.parts import Part, join, mean_steps
+from lidar_lightning.runs.report import write_report
+from lidar_lightning.runs.summary import summarise, with_reward
 from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import RandomSolver
-from lidar_lightning.summary import summarise, with_reward
-from lidar_lightning.writers import RunFolder
+from lidar_lightning.utils.describe import describe
+from lidar_lightning.utils.files import check_name
 
 logger = logging.getLogger(__name__)
 SHOWN_LOOKAHEADS = 4
@@ -33,7 +33,7 @@ class SamplingModule(L.LightningModule):
     """Draws samples of prompts by a sampler, and decodes and scores them.
 
     With `out`, every finished batch is on disk, a killed run goes on where it stopped, and the end writes tables,
-    summary and report (see `writers`). Every sample has its own random stream, so that neither batches nor the number
+    summary and report (see `runs`). Every sample has its own random stream, so that neither batches nor the number
     of devices change what is drawn. Lookahead banks are found in `out`/banks, or drawn, scored and stored there.
 
     Args:

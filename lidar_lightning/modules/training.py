@@ -6,8 +6,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from lidar_lightning.checkpoints import check_checkpoint
-from lidar_lightning.seeding import stream_seed
+from lidar_lightning.modules.checkpoints import check_checkpoint
+from lidar_lightning.utils.seeding import stream_seed
 
 
 class TrainingModule(L.LightningModule):

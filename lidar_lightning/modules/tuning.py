@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
-from lidar_lightning.adapters import (
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones.adapters import (
     OWN,
     LoRA,
     adapter_names,
@@ -15,9 +16,8 @@ from lidar_lightning.adapters import (
     prepare_for_checkpoint,
     trained_state,
 )
-from lidar_lightning.backbones import Backbone
-from lidar_lightning.files import expand
 from lidar_lightning.modules.training import TrainingModule, positive
+from lidar_lightning.utils.files import expand
 
 
 class TuningModule(TrainingModule):

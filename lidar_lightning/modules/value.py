@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from lidar_lightning.checkpoint_file import read_checkpoint
+from lidar_lightning.modules.checkpoint_file import read_checkpoint
 from lidar_lightning.modules.training import TrainingModule, positive
 from lidar_lightning.samplers.task import Task
-from lidar_lightning.weights import check_finite_weights
+from lidar_lightning.utils.weights import check_finite_weights
 
 FREQUENCIES = 8
 

@@ -9,9 +9,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from lidar_lightning.backbones.base import fingerprint
-from lidar_lightning.describe import describe, digest, is_package, public_settings
 from lidar_lightning.rewards.scores import as_scores, own_copy
+from lidar_lightning.utils.describe import describe, digest, is_package, public_settings
+from lidar_lightning.utils.weights import fingerprint
 
 RESERVED = ("prompt", "index", "sample", "samples", "diversity", "nfe", "seconds", "lookahead_seconds")
 """Columns of the tables that are no rewards."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from lidar_lightning.describe import describe, digest
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.rewards.scores import as_scores, own_copy
+from lidar_lightning.utils.describe import describe, digest
 
 
 class CallableReward(Reward):

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.rewards.images import check_images, working_copy
+from lidar_lightning.utils.weights import fingerprint
 
 log = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16", "float16", "float64"]

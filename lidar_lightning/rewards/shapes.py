@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lidar_lightning.backbones.base import fingerprint
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.rewards.images import check_images
 from lidar_lightning.rewards.network import NetworkReward, Precision, check_prompts
@@ -14,6 +13,7 @@ from lidar_lightning.shapes.grammar import parse
 from lidar_lightning.shapes.render import SIZE
 from lidar_lightning.shapes.scorer import ShapesScorer
 from lidar_lightning.shapes.verdict import verdicts
+from lidar_lightning.utils.weights import fingerprint
 
 
 class ShapesReward(NetworkReward):

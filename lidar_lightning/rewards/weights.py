@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lidar_lightning.hub import at_revision
-from lidar_lightning.vocabulary import check_vocabulary
+from lidar_lightning.utils.hub import at_revision
+from lidar_lightning.utils.vocabulary import check_vocabulary
 
 
 def find_file(reward: str, model: str, filename: str) -> Path:

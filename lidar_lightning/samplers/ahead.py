@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from lidar_lightning.samplers.task import Task
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import GaussianAncestral
+from lidar_lightning.utils.seeding import Generators
 
 
 def ahead(task: Task, x: Tensor, x0_hat: Tensor, place: int, steps: int, generators: Generators) -> Tensor:

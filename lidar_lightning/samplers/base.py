@@ -2,17 +2,15 @@
 
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import Tensor
 
+from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.samplers.budget import Grid, equal_times
 from lidar_lightning.samplers.task import Task, with_steps
-
-if TYPE_CHECKING:
-    from lidar_lightning.lookahead import Lookahead
 
 Keep = Literal["draw", "best"]
 """What a method aims at: draws of the target p(x0) exp(lambda r(x0)), or samples of the highest reward."""
@@ -40,7 +38,7 @@ class Sampler(ABC):
     """Whether one draw may hold several prompts."""
     whole: bool = False
     """Whether it draws all samples of a prompt together, because they share a pool or rounds."""
-    lookahead: "Lookahead | None" = None
+    lookahead: Lookahead | None = None
     """How it draws the bank that it rests on, if it does."""
     steps: int | None = None
     """Solver steps of its own, given or set by a budget; None takes the task's."""

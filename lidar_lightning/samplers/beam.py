@@ -10,7 +10,7 @@ from lidar_lightning.samplers.base import Sampler, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import highest
 from lidar_lightning.samplers.task import Task
-from lidar_lightning.seeding import Generators
+from lidar_lightning.utils.seeding import Generators
 
 
 class BeamSearch(Sampler):

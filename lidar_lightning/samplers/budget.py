@@ -2,21 +2,27 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from lidar_lightning.samplers.base import Sampler
-
-S = TypeVar("S", bound="Sampler")
 
 Grid = Callable[[int], Tensor]
 """A number of solver steps to its decreasing times (steps + 1,)."""
 
 SPENT = 0.95
 """Least share of its budget that a method spends: less would not be a comparison at equal calls."""
+
+
+class Priced(Protocol):
+    """A method that knows beforehand what it costs."""
+
+    steps: int | None
+
+    def cost(self, steps: int, count: int, times: Grid) -> int: ...
+
+
+S = TypeVar("S", bound=Priced)
 
 
 def equal_times(steps: int) -> Tensor:

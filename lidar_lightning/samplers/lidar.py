@@ -7,17 +7,17 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.bank import check_together
 from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.lookahead.bank import check_together
 from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.restart import members, place_of
 from lidar_lightning.samplers.select import Selection
 from lidar_lightning.samplers.task import Task
-from lidar_lightning.seeding import Generators, stream_seed
+from lidar_lightning.utils.seeding import Generators, stream_seed
 
 
 class Members(NamedTuple):

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lidar_lightning.files import write_atomically
 from lidar_lightning.samplers.budget import check_budget
 from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.utils.files import write_atomically
 
 
 class Allocation(NamedTuple):

@@ -12,7 +12,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.files import expand, locked, sweep
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Sampler
@@ -21,7 +20,8 @@ from lidar_lightning.samplers.lidar import LiDAR, Members, lookahead_members
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import Allocation, Plan, allocations, distance
 from lidar_lightning.samplers.task import Task, has_own_solver
-from lidar_lightning.seeding import stream_seed
+from lidar_lightning.utils.files import expand, locked, sweep
+from lidar_lightning.utils.seeding import stream_seed
 
 logger = logging.getLogger(__name__)
 

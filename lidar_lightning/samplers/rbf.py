@@ -11,8 +11,8 @@ from lidar_lightning.samplers.budget import Grid, check_budget, equal_times
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.samplers.task import Task, has_own_solver
 from lidar_lightning.schedules import VPSDE, FlowMatching
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import GaussianAncestral, times_of_schedule
+from lidar_lightning.utils.seeding import Generators
 
 
 class Kept(NamedTuple):

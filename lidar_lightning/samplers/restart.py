@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.guidance.tilt import effective_sample_size
-from lidar_lightning.seeding import Generators
+from lidar_lightning.utils.seeding import Generators
 
 GOLDEN = (1 + math.sqrt(5)) / 2
 SHARP = 2.0

@@ -13,8 +13,8 @@ from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_parti
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.samplers.task import Task
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers import Transition
+from lidar_lightning.utils.seeding import Generators
 
 
 class ParticleSampler(Sampler):

@@ -12,7 +12,7 @@ from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_rando
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import pick
 from lidar_lightning.samplers.task import Task
-from lidar_lightning.seeding import Generators
+from lidar_lightning.utils.seeding import Generators
 
 Value = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, *S), t (B,)) to an estimate (B,) of lambda r of what x_t becomes."""

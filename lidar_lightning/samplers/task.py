@@ -3,23 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.guidance.tilt import check_tilt
+from lidar_lightning.lookahead import Lookahead, LookaheadBank
 from lidar_lightning.rewards.base import Reward, score, utility
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.restart import noised, place_of
 from lidar_lightning.sampling import Guidance, last, trajectory
-from lidar_lightning.seeding import Generators, stream_seed
 from lidar_lightning.solvers import RandomSolver
-
-if TYPE_CHECKING:
-    from lidar_lightning.bank import LookaheadBank
-    from lidar_lightning.lookahead import Lookahead
+from lidar_lightning.utils.seeding import Generators, stream_seed
 
 FIRST = 32
 """Plain samples on whose scale a relative reward is frozen where there is no bank."""

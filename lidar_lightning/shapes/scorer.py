@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lidar_lightning.pretrained import HubModel
 from lidar_lightning.shapes.grammar import LENGTH, words
 from lidar_lightning.shapes.render import SIZE
+from lidar_lightning.utils.pretrained import HubModel
 
 
 class Residual(nn.Module):

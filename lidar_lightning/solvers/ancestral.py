@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidar_lightning.schedules import Schedule
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.transition import Categorical
+from lidar_lightning.utils.seeding import Generators
 
 FINAL_TIME = 1e-5
 

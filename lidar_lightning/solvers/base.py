@@ -4,8 +4,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.transition import Transition
+from lidar_lightning.utils.seeding import Generators
 
 
 class Solver(Protocol):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.schedules import FlowMatching, Schedule
-from lidar_lightning.seeding import Generators
 from lidar_lightning.solvers.transition import Normal
+from lidar_lightning.utils.seeding import Generators
 
 
 class FlowSDE:

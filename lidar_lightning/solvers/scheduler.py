@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lidar_lightning.parametrisation import check_kind, from_x0
 from lidar_lightning.schedules import FlowMatching, Schedule, VariancePreserving
-from lidar_lightning.seeding import Generators
+from lidar_lightning.utils.seeding import Generators
 
 VARIANCE_PRESERVING = (
     "DDIMScheduler",

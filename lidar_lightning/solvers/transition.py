@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from lidar_lightning.seeding import Generators
+from lidar_lightning.utils.seeding import Generators
 
 
 class Transition(Protocol):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from lidar_lightning import cli
-from tests.test_lidar_module import configuration
+from tests.modules.test_lidar_module import configuration
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -7,8 +7,8 @@ import pytest
 
 from datamodules import PreferenceDataModule, PromptDataModule, QM9DataModule
 from lidar_lightning import UDLM, LookaheadBank
-from lidar_lightning.report import write_report
 from lidar_lightning.rewards import QED
+from lidar_lightning.runs.report import write_report
 from tests.conftest import tiny
 
 PROMPTS, SMILES, PAIRS, BANK = (

@@ -5,8 +5,8 @@ import torch
 
 from datamodules import PreferenceDataModule, PromptDataModule, QM9DataModule, ShapesDataModule
 from lidar_lightning import UDLM, DPOModule, LiDARModule, Lookahead
-from lidar_lightning.adapters import LoRA
 from lidar_lightning.backbones import smiles
+from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.functional import temperature_for_ess
 from lidar_lightning.modules.reward_tuning import RewardTuningModule
 from lidar_lightning.rewards import QED, CallableReward, Combined, ElementCount, JPEGCompressibility

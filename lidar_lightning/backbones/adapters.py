@@ -1,0 +1,242 @@
+"""LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, saved by themselves."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.utils.sizes import check_memory
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """Low-rank adapters (Hu et al., arXiv 2106.09685).
+
+    Args:
+        rank: of the update of each layer, at least 1.
+        alpha: the update is scaled by alpha / rank.
+        dropout: on the input of the adapters, in [0, 1).
+    """
+
+    rank: int = 16
+    alpha: int = 16
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(f"LoRA needs rank >= 1 and dropout in [0, 1), got {self.rank} and {self.dropout}")
+
+
+TRAINED = 16
+"""Bytes of a parameter in training: float32, its gradient and two moments of Adam."""
+OWN = "default"
+"""The adapter that `add_lora` makes; others came with a pipeline."""
+
+
+def layers(model: nn.Module) -> list[LoraLayer]:
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+def adapter_names(model: nn.Module) -> set[str]:
+    """Of all adapters that a model holds."""
+    return {name for layer in layers(model) for name in layer.r}
+
+
+@contextmanager
+def flags_kept(model: nn.Module) -> Iterator[None]:
+    """What is trained stays so: switching adapters makes some trainable and others not."""
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    try:
+        yield
+    finally:
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+
+
+def active_scales(model: nn.Module) -> dict[str, float]:
+    """The adapters that are on, but for the one trained here, with their scales. Fused ones are part of the weights.
+
+    Raises:
+        ValueError: if one has different scales in different layers.
+    """
+    scales: dict[str, float] = {}
+    for layer in layers(model):
+        on = [] if layer.disable_adapters else layer.active_adapters
+        for name in set(on) & set(layer.r) - {OWN, *layer.merged_adapters}:
+            now = layer.scaling[name]
+            layer.set_scale(name, 1.0)
+            scale, layer.scaling[name] = round(now / layer.scaling[name], 6), now
+            if scales.setdefault(name, scale) != scale:
+                raise ValueError(
+                    f"the LoRA {name!r} has different scales in different layers, {scales[name]} and {scale}: give it "
+                    "one by `pipe.set_adapters`, or make it part of the weights by `pipe.fuse_lora`"
+                )
+    return dict(sorted(scales.items()))
+
+
+def switch_on(model: nn.Module, scales: dict[str, float]) -> None:
+    """Has these adapters on at these scales, the one trained here too, and no other.
+
+    Raises:
+        ValueError: if fused adapters keep others from acting.
+    """
+    with flags_kept(model):
+        for layer in layers(model):
+            if layer.merged_adapters and set(scales) & set(layer.r):
+                raise ValueError(
+                    f"the LoRA {layer.merged_adapters} is fused, and a layer with fused adapters runs no other: call "
+                    "`pipe.unfuse_lora()`, or save the fused pipeline and load that"
+                )
+            layer.enable_adapters(True)
+            layer.set_adapter([name for name in (OWN, *scales) if name in layer.r], inference_mode=True)
+            for name, scale in scales.items():
+                layer.set_scale(name, scale)
+
+
+@contextmanager
+def adapters_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever is switched or loaded within it, the adapters that are on afterwards are those that were before."""
+    before = {layer: (layer.active_adapters, layer.disable_adapters, dict(layer.scaling)) for layer in layers(model)}
+    with flags_kept(model):
+        try:
+            yield
+        finally:
+            for layer in layers(model):
+                active, disabled, scaling = before.get(layer, ([], False, {}))
+                layer.enable_adapters(not disabled)
+                layer.set_adapter(active, inference_mode=True)
+                layer.scaling.update(scaling)
+
+
+@contextmanager
+def adapters_on(model: nn.Module, scales: dict[str, float]) -> Iterator[None]:
+    """The model with these adapters at these scales and its own trained one, and no other."""
+    with adapters_kept(model):
+        switch_on(model, scales)
+        yield
+
+
+def add_lora(backbone: Backbone, lora: LoRA) -> None:
+    """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet; others that are on
+    stay on.
+
+    They are float32 whatever the backbone is: half precision would round small steps of an optimizer away.
+    """
+    backbone.requires_grad_(False)
+    layers = [m.weight for name, m in backbone.named_modules() if re.fullmatch(backbone.lora_targets, name)]
+    entries = sum(len(weight) + weight[0].numel() for weight in layers)
+    check_memory(f"LoRA of rank {lora.rank} on {len(layers)} layers", lora.rank * entries, TRAINED)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=backbone.lora_targets,
+    )
+    others = active_scales(backbone)
+    inject_adapter_in_model(config, backbone, adapter_name=OWN)
+    for parameter in backbone.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    switch_on(backbone, others)
+
+
+@contextmanager
+def adapters_off(backbone: Backbone) -> Iterator[None]:
+    """The backbone without the adapters that are trained, for the reference of DPO. Call it under no_grad only."""
+    with adapters_kept(backbone):
+        for layer in layers(backbone):
+            layer.set_adapter([name for name in layer.active_adapters if name != OWN], inference_mode=True)
+        yield
+
+
+def weights_in_force(model: nn.Module, on: Iterable[str]) -> dict[str, Tensor]:
+    """The state dict without adapters that are off, and as if no layer were wrapped."""
+    off = adapter_names(model) - set(on)
+    return {
+        key.replace(".base_layer.", "."): value
+        for key, value in model.state_dict().items()
+        if not any(f".{name}." in key for name in off)
+    }
+
+
+def own_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of `add_lora`'s adapters as `<layer>.lora_A.weight` (r, in) and `<layer>.lora_B.weight` (out, r), for
+    a scale of 1.
+
+    Raises:
+        ValueError: if the model holds none.
+    """
+    state: dict[str, Tensor] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer) and OWN in layer.lora_A:
+            down, up = (getattr(layer, part)[OWN].weight.detach() for part in ("lora_A", "lora_B"))
+            state |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up * layer.scaling[OWN]}
+    if not state:
+        raise ValueError(f"the {type(model).__name__} holds no adapters that were trained here")
+    return state
+
+
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of the state dict that were trained."""
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return {name: value for name, value in module.state_dict().items() if name in trained}
+
+
+def describe(lora: LoRA | None, base: str) -> dict[str, Any]:
+    """What a checkpoint says of its adapters: their settings and the fingerprint of the weights under them."""
+    return {"lora": asdict(lora) if lora else None, "base": base}
+
+
+def described(checkpoint: dict[str, Any]) -> tuple[LoRA | None, str | None]:
+    """What `describe` said: the adapters of a checkpoint, or None, and the fingerprint of the weights under them.
+
+    Raises:
+        ValueError: if a checkpoint says it otherwise.
+    """
+    adapters = checkpoint.get("adapters") or {"lora": None, "base": None}
+    try:
+        return adapters["lora"] and LoRA(**adapters["lora"]), adapters["base"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"the checkpoint describes its adapters as {adapters!r}, not by the settings and the base of `LoRA` "
+            f"({error}): use one that this version wrote"
+        ) from error
+
+
+def prepare_for_checkpoint(backbone: Backbone, checkpoint: dict[str, Any], base: str) -> None:
+    """Makes the backbone able to load a checkpoint of a fine-tuning or pre-training: adds adapters if it has some.
+
+    Args:
+        base: fingerprint of the backbone's own weights.
+
+    Raises:
+        ValueError: if the checkpoint belongs to other weights or to another architecture, or lacks a part.
+    """
+    lora, trained_on = described(checkpoint)
+    if lora:
+        if trained_on != base:
+            raise ValueError(
+                f"the checkpoint's adapters were trained on weights {trained_on}, but the backbone "
+                f"{backbone.name!r} has {base}: use the backbone of the fine-tuning run"
+            )
+        if OWN not in adapter_names(backbone):
+            add_lora(backbone, lora)
+    own = {f"backbone.{name}": value.shape for name, value in backbone.state_dict().items()}
+    state = checkpoint.get("state_dict") or {}
+    given = {name: value.shape for name, value in state.items() if name.startswith("backbone.")}
+    if not given:
+        raise ValueError("the checkpoint holds no weights of a backbone: use one that `lidar fit` wrote")
+    wrong = [name for name, shape in given.items() if own.get(name) != shape]
+    needed = [name for name in own if f".{OWN}." in name] if lora else own
+    missing = [name for name in needed if name not in given]
+    if wrong or missing:
+        raise ValueError(
+            f"the checkpoint is incomplete, or of another architecture than {backbone.name!r}: {len(wrong)} of its "
+            f"{len(given)} tensors do not fit and {len(missing)} are missing, e.g. {(wrong + missing)[0]}"
+        )

@@ -1,0 +1,1 @@
+"""Evaluation: what published metrics say of samples, molecules and pictures."""

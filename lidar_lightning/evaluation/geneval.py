@@ -1,0 +1,251 @@
+"""GenEval (Ghosh et al., arXiv 2310.11513): does a picture show the objects, counts, colours and positions it should?
+
+The verdict follows the published evaluation; the detector is transformers' Mask2Former on COCO instead of mmdet's, and
+colours are told apart by CLIP on the cut-out object, as published. Accuracies are therefore close to the published
+evaluator's, not equal to them.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lidar_lightning.rewards.clip import CLIPScore
+from lidar_lightning.utils.files import expand
+from lidar_lightning.utils.hub import at_revision
+from lidar_lightning.utils.pictures import read_picture
+from lidar_lightning.utils.tables import read_csv, write_csv
+
+CONFIDENCE, COUNTING_CONFIDENCE, MOST_OBJECTS = 0.3, 0.9, 16
+POSITION_MARGIN = 0.1
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+OTHER_NAMES = {
+    "computer mouse": "mouse", "tv remote": "remote", "computer keyboard": "keyboard",
+    "couch": "sofa", "motorcycle": "motorbike", "airplane": "aeroplane",
+    "potted plant": "pottedplant", "dining table": "diningtable", "tv": "tvmonitor",
+}  # fmt: skip
+"""GenEval's names of objects that detectors call otherwise: the first three by COCO, the rest as by Pascal VOC."""
+
+
+class Detection(NamedTuple):
+    """An object in a picture."""
+
+    box: tuple[float, float, float, float]
+    """left, top, right, bottom in pixels."""
+    score: float
+    mask: Tensor | None = None
+    """(H, W) bool."""
+
+
+class Colours(Protocol):
+    def __call__(self, picture: Tensor, found: Sequence[Detection], name: str) -> list[str]:
+        """The colour of each object of that name in a picture (3, H, W)."""
+        ...
+
+
+class Verdict(NamedTuple):
+    correct: bool
+    reason: str
+    """What is wrong; empty where nothing is."""
+
+
+def relations(a: Detection, b: Detection) -> set[str]:
+    """Where a lies of b: "left of", "right of", "above", "below", or none of them if their centres are close.
+
+    Offsets within a tenth of the summed sizes do not count, and a direction must be over half of the whole offset.
+    """
+    offset, size = [], []
+    for low, high in ((0, 2), (1, 3)):
+        offset.append((a.box[low] + a.box[high] - b.box[low] - b.box[high]) / 2)
+        size.append(abs(a.box[high] - a.box[low]) + abs(b.box[high] - b.box[low]))
+    moved = [max(abs(o) - POSITION_MARGIN * s, 0.0) * (1 if o > 0 else -1) for o, s in zip(offset, size, strict=True)]
+    length = (offset[0] ** 2 + offset[1] ** 2) ** 0.5
+    if all(abs(m) < 1e-3 for m in moved):
+        return set()
+    x, y = (m / length for m in moved)
+    found = {"left of": x < -0.5, "right of": x > 0.5, "above": y < -0.5, "below": y > 0.5}
+    return {name for name, holds in found.items() if holds}
+
+
+def verdict(
+    picture: Tensor, wanted: Mapping[str, Any], objects: Mapping[str, Sequence[Detection]], colours: Colours
+) -> Verdict:
+    """Whether a picture shows what GenEval's metadata of its prompt ask for.
+
+    Args:
+        picture: (3, H, W) in [0, 1].
+        wanted: a line of GenEval's metadata: "include" and perhaps "exclude", lists of {"class", "count"} and perhaps
+            "color" or "position": [relation, index of another entry].
+        objects: detections by name, most certain first.
+        colours: names the colours of objects.
+    """
+    reasons: list[str] = []
+    matched: list[Sequence[Detection] | None] = []
+    for entry in wanted["include"]:
+        name, count = entry["class"], entry["count"]
+        found = list(objects.get(name, []))[:count]
+        problem = "" if len(found) >= count else f"expected {count} {name}, found {len(found)}"
+        if not problem and "color" in entry:
+            seen = colours(picture, found, name)
+            if seen.count(entry["color"]) < count:
+                problem = f"expected {count} {entry['color']} {name}, found {', '.join(seen)}"
+        if not problem and "position" in entry:
+            relation, other = entry["position"]
+            others = matched[other]
+            if others is None:
+                problem = f"no {wanted['include'][other]['class']} for {name} to be {relation}"
+            elif any(relation not in relations(one, target) for one in found for target in others):
+                problem = f"expected {name} {relation} {wanted['include'][other]['class']}"
+        matched.append(None if problem else found)
+        reasons += [problem] if problem else []
+    for entry in wanted.get("exclude", []):
+        if (found_count := len(objects.get(entry["class"], []))) >= entry["count"]:
+            reasons.append(f"expected fewer than {entry['count']} {entry['class']}, found {found_count}")
+    return Verdict(not reasons, "; ".join(reasons))
+
+
+def spellings(name: str) -> set[str]:
+    """All names of an object that has several, else its own."""
+    return next(({own, other} for own, other in OTHER_NAMES.items() if name in (own, other)), {name})
+
+
+class Detector:
+    """Objects in pictures by a Mask2Former of transformers, by all their names (see `OTHER_NAMES`).
+
+    Args:
+        model: hub repository (of a certain revision as OWNER/REPOSITORY@REVISION) or local folder.
+        device: where it runs.
+        size: shorter side in pixels that pictures are scaled to.
+    """
+
+    MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def __init__(
+        self, model: str = "facebook/mask2former-swin-small-coco-instance", device: str = "cpu", size: int = 800
+    ):
+        from transformers import Mask2FormerForUniversalSegmentation
+
+        name, revision = at_revision(model)
+        try:
+            found = Mask2FormerForUniversalSegmentation.from_pretrained(name, revision=revision or "main")
+            self.model = found.to(device).eval()
+        except ImportError as error:
+            raise ValueError(f"transformers' Mask2Former lacks a package: pip install scipy ({error})") from error
+        except (OSError, ValueError) as error:
+            raise ValueError(f"no Mask2Former at {model!r}, as a folder or within reach: {error}") from error
+        self.device, self.size = device, size
+        self.names = self.model.config.id2label
+
+    @property
+    def classes(self) -> set[str]:
+        """What it knows, by all names."""
+        return {spelling for name in self.names.values() for spelling in spellings(name)}
+
+    @torch.no_grad()
+    def __call__(self, picture: Tensor, confidence: float) -> dict[str, list[Detection]]:
+        """Detections above that confidence, at most 16 of a kind, most certain first; picture (3, H, W) in [0, 1]."""
+        height, width = picture.shape[1:]
+        scale = self.size / min(height, width)
+        size = [round(height * scale), round(width * scale)]
+        x = torch.nn.functional.interpolate(picture[None].to(self.device), size, mode="bilinear", antialias=True)
+        mean, std = (torch.tensor(value, device=self.device).view(3, 1, 1) for value in (self.MEAN, self.STD))
+        output = self.model(pixel_values=(x - mean) / std)
+        scores, labels = output.class_queries_logits[0].softmax(-1)[:, :-1].max(-1)
+        logits = torch.nn.functional.interpolate(output.masks_queries_logits, (height, width), mode="bilinear")[0]
+        masks = logits > 0
+        # As Mask2Former scores instances: the class probability times the mean probability inside of the mask.
+        inside = (logits.sigmoid() * masks).flatten(1).sum(1) / masks.flatten(1).sum(1).clamp_min(1)
+        scores = scores * inside
+        objects: dict[str, list[Detection]] = {}
+        for query in scores.argsort(descending=True).tolist():
+            name, mask = self.names[int(labels[query])], masks[query]
+            if scores[query] < confidence or not mask.any() or len(objects.get(name, [])) == MOST_OBJECTS:
+                continue
+            rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+            box = (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+            objects.setdefault(name, []).append(Detection(box, float(scores[query]), mask.cpu()))
+        return {spelling: found for name, found in objects.items() for spelling in spellings(name)}
+
+
+class ClipColours:
+    """Colours of objects by CLIP: of ten, the one whose prompts lie nearest to the cut-out object on grey.
+
+    Args:
+        model: folder or repository of a transformers `CLIPModel`.
+        device: where it runs.
+    """
+
+    TEMPLATES = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {name}", "a photo of a {colour} object")
+    GREY = 0.6
+
+    def __init__(self, model: str = "openai/clip-vit-large-patch14", device: str = "cpu"):
+        self.clip = CLIPScore(model, device=device)
+        self.device = torch.device(device)
+
+    @torch.no_grad()
+    def __call__(self, picture: Tensor, found: Sequence[Detection], name: str) -> list[str]:
+        self.clip.network.to(self.device)
+        texts = [template.format(colour=colour, name=name) for colour in COLOURS for template in self.TEMPLATES]
+        prompts = self.clip.embed_prompts(texts).unflatten(0, (len(COLOURS), -1)).mean(1)
+        prompts = torch.nn.functional.normalize(prompts, dim=-1)
+        return [COLOURS[int((self.clip.embed_images(self._cut(picture, one)) @ prompts.mT).argmax())] for one in found]
+
+    def _cut(self, picture: Tensor, one: Detection) -> Tensor:
+        """The object (1, 3, h, w), alone."""
+        left, top, right, bottom = (round(edge) for edge in one.box)
+        if one.mask is not None:
+            picture = torch.where(one.mask.to(picture.device), picture, self.GREY)
+        return picture[None, :, top : max(bottom, top + 1), left : max(right, left + 1)].to(self.device)
+
+
+def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:
+    """GenEval's metadata file, a JSON object a line, by prompt.
+
+    Raises:
+        ValueError: if it is missing, or a line is damaged.
+    """
+    try:
+        lines = [json.loads(line) for line in expand(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return {line["prompt"]: line for line in lines if line["include"] and line["tag"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"cannot read GenEval metadata from {path}: {error!r}") from error
+
+
+def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colours: Colours) -> dict[str, float]:
+    """Judges every picture of a predict run and writes its geneval.csv (sample, tag, correct, reason).
+
+    Returns:
+        accuracy of each tag, and "overall", the mean over tags, as published.
+
+    Raises:
+        ValueError: if the run has no samples, a prompt of it is not in the metadata, or one asks for an object that the
+            detector does not know, so that no picture could pass.
+    """
+    folder, wanted = expand(run), read_metadata(metadata)
+    if not (folder / "samples.csv").is_file():
+        raise ValueError(f"{str(folder)!r} holds no samples.csv: give the output folder of a predict run")
+    table = read_csv(folder / "samples.csv", dtype={"sample": str, "prompt": str})
+    if unknown := set(table["prompt"]) - set(wanted):
+        raise ValueError(f"{len(unknown)} prompts of the run are not in {metadata}, e.g. {sorted(unknown)[0]!r}")
+    prompts = table["prompt"].unique()
+    entries = {prompt: [*wanted[prompt]["include"], *wanted[prompt].get("exclude", [])] for prompt in prompts}
+    missing = {prompt: {one["class"] for one in every} - detect.classes for prompt, every in entries.items()}
+    if unknown := set().union(*missing.values()):
+        raise ValueError(
+            f"the detector, of {len(detect.names)} classes, does not know {sorted(unknown)}, and "
+            f"{sum(map(bool, missing.values()))} prompts of the run ask for them: give a Mask2Former of COCO"
+        )
+    rows = []
+    for sample, prompt in tqdm(list(zip(table["sample"], table["prompt"], strict=True)), desc="GenEval"):
+        picture, entry = read_picture(folder / sample), wanted[prompt]
+        confidence = COUNTING_CONFIDENCE if entry["tag"] == "counting" else CONFIDENCE
+        rows.append((sample, entry["tag"], *verdict(picture, entry, detect(picture, confidence), colours)))
+    judged = pd.DataFrame(rows, columns=["sample", "tag", "correct", "reason"])
+    write_csv(folder / "geneval.csv", judged)
+    tags = judged.groupby("tag")["correct"].mean()
+    return {**{str(tag): float(share) for tag, share in tags.items()}, "overall": float(tags.mean())}

@@ -1,0 +1,131 @@
+"""LiDAR inside any stock diffusers pipeline, by editing what its scheduler is told."""
+
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.backbones.vae import vae_fingerprint
+from lidar_lightning.guidance.calls import calls_checked, replaced
+from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.settings import LiDARSettings
+from lidar_lightning.lookahead.bank import LookaheadBank, check_space, check_together
+from lidar_lightning.parametrisation import slope
+from lidar_lightning.rewards import Reward
+from lidar_lightning.solvers.scheduler import check_scheduler, kind_of, scale_of, schedule_of, time_of
+
+
+@contextmanager
+def guide(
+    pipe: Any,
+    bank: LookaheadBank | Sequence[LookaheadBank],
+    reward: str | Reward | None = None,
+    same_space: bool = False,
+    **settings: Any,
+) -> Iterator[LiDARGuidance]:
+    """Steers a diffusers pipeline, text to image or any other that steps latents with one supported scheduler.
+
+        with guide(pipe, bank, ess=0.1):
+            images = pipe(prompt, num_images_per_prompt=4).images
+
+    Inside, `pipe.scheduler.step` receives the network's prediction (after classifier-free guidance) moved by `slope *
+    scale * shift`, so that the clean sample that it means moves by scale * shift; steps without guidance are untouched.
+    On exit the pipeline is as it was; saving and loading it inside works too. Guidance that never ran warns then.
+
+    Args:
+        pipe: the pipeline. Nothing but `pipe.scheduler.step` and `pipe.check_inputs` is touched.
+        bank: the scored bank of the prompt, or one for each of the prompts of the call, in their order.
+        reward: what to raise (to lower, if lower is better): a reward, or the name of one whose scores the bank holds;
+            None if it holds just one.
+        same_space: the latents of the bank mean the same to the pipeline though its VAE differs (sdxl-vae-fp16-fix, a
+            tiny decoder); warns where that is needed.
+        settings: scale, temperature, ess, start and stop, see `LiDARSettings`.
+
+    Yields:
+        the guidance, whose `take_diagnostics` says what each step did.
+
+    Raises:
+        ValueError: for an unsupported scheduler, settings out of range, a bank without these scores, banks of several
+            shapes or of another latent space than the pipeline's; when the pipeline is called, for prompts or sizes
+            that are not those of the banks.
+    """
+    scheduler = pipe.scheduler
+    check_scheduler(scheduler)
+    banks = [bank] if isinstance(bank, LookaheadBank) else list(bank)
+    check_together(banks)
+    space, model = own_space(pipe), f"this {type(pipe).__name__}"
+    for one in banks:
+        check_space(one.provenance, f"{space}-{one.provenance.space.rpartition('-')[2]}", model, same_space)
+    guidance = LiDARGuidance(
+        torch.stack([one.samples for one in banks]).to(pipe.device),
+        torch.stack([utilities(one, reward) for one in banks]).to(pipe.device),
+        schedule_of(scheduler),
+        LiDARSettings(**settings),
+    )
+    kind = kind_of(scheduler)
+    plain, times, guided = scheduler.step, [], []
+
+    @functools.wraps(plain)
+    def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+        t = time_of(scheduler, timestep)
+        # Schedulers whose samples are scaled have set their step_index in scale_model_input.
+        scaled = scale_of(scheduler, getattr(scheduler, "step_index", 0))
+        change = guidance.change(sample.float() / scaled, t)
+        times.append(t)
+        if change is not None:
+            guided.append(t)
+            alpha, sigma = guidance.schedule(torch.tensor(t, dtype=torch.float64))
+            factor = float(slope(alpha, sigma, kind))
+            model_output = model_output + (factor * change).to(model_output.dtype)
+        return plain(model_output, timestep, sample, *args, **kwargs)
+
+    with replaced(scheduler, "step", step), calls_checked(pipe, banks):
+        yield guidance
+    if not guided:
+        warnings.warn(
+            f"guidance never ran: {why_not(times, guidance.settings.start, guidance.settings.stop)}", stacklevel=3
+        )
+
+
+def why_not(times: list[float], start: float, stop: float) -> str:
+    """Why none of the steps at these times was guided."""
+    if not times:
+        return "the scheduler that the pipeline had took no step; was the pipeline called, and with this scheduler?"
+    return (
+        f"all {len(times)} steps were at t from {max(times):.2f} to {min(times):.2f}, and it runs while "
+        f"{stop} < t <= {start}; a low strength of image to image leaves out the high ones"
+    )
+
+
+def utilities(bank: LookaheadBank, reward: str | Reward | None) -> Tensor:
+    """What guidance maximises, from the scores of a bank (n,): their negative if the bank says that lower is better.
+
+    Raises:
+        ValueError: if the bank has no such scores, or several and no reward is named.
+    """
+    if isinstance(reward, Reward):
+        return reward.from_scores(bank.rewards)
+    if reward is None and len(bank.rewards) != 1:
+        raise ValueError(f"the bank holds the rewards {sorted(bank.rewards)}: say which one to raise")
+    name = reward or next(iter(bank.rewards))
+    if name not in bank.rewards:
+        raise ValueError(f"the bank has no scores of {name!r}, only of {sorted(bank.rewards)}: score it first")
+    if name not in bank.higher_is_better:
+        warnings.warn(
+            f"the bank does not say what the scores of {name!r} mean: higher is taken as better; where lower is, give "
+            "the reward itself",
+            stacklevel=4,
+        )
+    return bank.rewards[name] if bank.higher_is_better.get(name, True) else -bank.rewards[name]
+
+
+def own_space(pipe: Any) -> str:
+    """The latent space of a pipeline, but for the size. Raises ValueError if it has no autoencoder."""
+    vae = getattr(pipe, "vae", None)
+    if vae is None:
+        raise ValueError(f"banks hold latents of a VAE, and this {type(pipe).__name__} has none")
+    return vae_fingerprint(vae)

@@ -1,0 +1,224 @@
+"""Lookahead banks: n cheap samples of one prompt with every reward and where they came from, in memory and on disk."""
+
+import hashlib
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lidar_lightning.rewards import Reward, score
+from lidar_lightning.rewards.base import check_reward
+from lidar_lightning.rewards.scores import as_scores
+from lidar_lightning.utils.chunks import in_chunks
+from lidar_lightning.utils.files import expand, locked, sweep, write_atomically
+from lidar_lightning.utils.tensor_files import checksum
+
+logger = logging.getLogger(__name__)
+FORMAT = "lidar-bank-1"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that determines the samples of a bank, and nothing about rewards."""
+
+    prompt: str
+    backbone: str
+    fingerprint: str
+    """Of the weights that drew the samples."""
+    space: str
+    """Of the samples: a bank guides models of the same space only."""
+    solver: str
+    steps: int
+    n: int
+    seed: int
+
+    def key(self) -> str:
+        """Hash under which a store files the bank: 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class LookaheadBank:
+    """n samples of one prompt and their rewards. Immutable: adding a reward makes a new bank of the same samples.
+
+    Args:
+        samples: clean samples (n, *S), as the backbone predicts them.
+        rewards: name to scores (n,), each as its reward gave them; kept as float32 tensors.
+        provenance: where the samples came from.
+        versions: name to identity of the reward that gave the scores.
+        higher_is_better: name to what the scores mean; where it says nothing, as in files of version 0.1.0, higher is
+            taken as better.
+        seconds: what drawing the samples took.
+
+    Raises:
+        ValueError: if the bank is empty, or rewards do not have one finite score per sample.
+    """
+
+    samples: Tensor
+    rewards: Mapping[str, Tensor]
+    provenance: Provenance
+    versions: Mapping[str, str] = field(default_factory=dict)
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not len(self.samples):
+            raise ValueError(f"a bank needs at least one sample, got {tuple(self.samples.shape)}")
+        object.__setattr__(self, "rewards", {name: as_scores(name, value) for name, value in self.rewards.items()})
+        for name, scores in self.rewards.items():
+            if scores.shape != (len(self.samples),) or not scores.isfinite().all():
+                raise ValueError(
+                    f"reward {name!r} needs one finite score for each of {len(self.samples)} samples, "
+                    f"got shape {tuple(scores.shape)} with {int((~scores.isfinite()).sum())} not finite"
+                )
+
+    def scored(
+        self,
+        rewards: Sequence[Reward],
+        decode: Callable[[Tensor], Any],
+        decoder: str | None = None,
+        batch_size: int | None = None,
+    ) -> "LookaheadBank":
+        """This bank with those rewards too. Scores of the same name, identity and decoder are kept.
+
+        Args:
+            decode: clean samples to what rewards score.
+            decoder: its name, if it is not the model's own.
+            batch_size: samples that are decoded and scored at once; None takes all.
+        """
+        for reward in rewards:
+            check_reward(reward)
+        current = {r.name: f"{r.identity}, decoder={decoder}" if decoder else r.identity for r in rewards}
+        directions = {**self.higher_is_better, **{r.name: r.higher_is_better for r in rewards}}
+        missing = [r for r in rewards if self.versions.get(r.name) != current[r.name]]
+        if not missing:
+            return self if directions == self.higher_is_better else replace(self, higher_is_better=directions)
+
+        def values(start: int, stop: int) -> Tensor:
+            decoded, prompts = decode(self.samples[start:stop]), [self.provenance.prompt] * (stop - start)
+            return torch.stack([score(r, decoded, prompts) for r in missing])
+
+        with torch.no_grad():
+            rows = torch.cat(in_chunks(values, len(self.samples), batch_size), 1)
+        scores = {r.name: row for r, row in zip(missing, rows, strict=True)}
+        return replace(
+            self,
+            rewards={**self.rewards, **scores},
+            versions={**self.versions, **current},
+            higher_is_better=directions,
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes one safetensors file, whole or not at all. Raises OSError naming the path if that fails."""
+        tensors = {"samples": self.samples, **{f"reward.{name}": value for name, value in self.rewards.items()}}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        header = {
+            "format": FORMAT,
+            "provenance": json.dumps(asdict(self.provenance)),
+            "versions": json.dumps(dict(self.versions)),
+            "higher_is_better": json.dumps(dict(self.higher_is_better)),
+            "seconds": str(self.seconds),
+            "checksum": checksum(tensors),
+        }
+        write_atomically(path, save(tensors, header))
+
+    @classmethod
+    def load(cls, path: Path) -> "LookaheadBank":
+        """Reads a bank. Raises ValueError naming the file if it is missing, damaged, or of another format."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if header.get("format") != FORMAT:
+                raise ValueError(f"its format is {header.get('format')!r}, not {FORMAT!r}")
+            if checksum(tensors) != header["checksum"]:
+                raise ValueError("its checksum does not match")
+            return cls(
+                samples=tensors.pop("samples"),
+                rewards={name.removeprefix("reward."): value for name, value in tensors.items()},
+                provenance=Provenance(**json.loads(header["provenance"])),
+                versions=json.loads(header["versions"]),
+                higher_is_better=json.loads(header.get("higher_is_better", "{}")),
+                seconds=float(header["seconds"]),
+            )
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"the bank file {path} cannot be read: {error}") from error
+
+
+def check_space(provenance: Provenance, space: str, model: str, same_space: bool = False) -> None:
+    """Raises ValueError unless samples of a provenance lie in the space that a model works in.
+
+    Args:
+        space, model: of the model, and what it is called.
+        same_space: says that latents of another autoencoder mean the same in this one; they must still be of one shape.
+            Warns.
+    """
+    given = provenance.space
+    if given == space:
+        return
+    found = f"lookaheads of {provenance.prompt!r} by {provenance.backbone!r} lie in the space {given!r}, but {model}"
+    if not same_space or given.rpartition("-")[2] != space.rpartition("-")[2]:
+        raise ValueError(
+            f"{found} works in {space!r}: draw them with a model of the same data, latents and size, or, for an "
+            "autoencoder that is known to share its latents with this one at the same size, say same_space=True"
+        )
+    warnings.warn(f"{found}, which works in {space!r}, is told that it is the same", stacklevel=3)
+
+
+def check_together(banks: Sequence[LookaheadBank]) -> None:
+    """Raises ValueError unless there are banks, and all of one shape, so that one batch can be guided by them."""
+    if not banks:
+        raise ValueError("guidance needs the bank of each prompt, got none")
+    if len({bank.samples.shape for bank in banks}) > 1:
+        each = ", ".join(f"{tuple(bank.samples.shape)} of {bank.provenance.prompt!r}" for bank in banks)
+        raise ValueError(f"the banks of one batch must have the same shape, got {each}: draw them with the same n")
+
+
+class BankStore:
+    """A folder of banks, one file per prompt, found by the provenance of its samples.
+
+    What killed processes left in it is removed.
+
+    Args:
+        folder: made when first written to.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = expand(folder)
+        sweep(self.folder)
+
+    def path(self, provenance: Provenance) -> Path:
+        slug = re.sub(r"[^a-z0-9]+", "-", provenance.prompt.lower()).strip("-")[:40]
+        return self.folder / f"{slug}-{provenance.key()}.safetensors"
+
+    def get(self, provenance: Provenance) -> LookaheadBank | None:
+        """The bank of that provenance; None if there is none or its file is damaged, which is logged as an error."""
+        path = self.path(provenance)
+        if not path.exists():
+            return None
+        try:
+            return LookaheadBank.load(path)
+        except ValueError as error:
+            logger.error("%s; it is built again", error)
+            return None
+
+    def put(self, bank: LookaheadBank) -> Path:
+        path = self.path(bank.provenance)
+        bank.save(path)
+        return path
+
+    @contextmanager
+    def locked(self, provenance: Provenance) -> Iterator[None]:
+        """Holds off other processes that want the same bank; a killed process lets go."""
+        with locked(self.path(provenance)):
+            yield

@@ -1,0 +1,148 @@
+"""Drawing the lookahead samples of a prompt with a cheap solver."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones.base import sample_bytes
+from lidar_lightning.backbones.vae import decode
+from lidar_lightning.lookahead.bank import BankStore, LookaheadBank, Provenance, check_space
+from lidar_lightning.lookahead.presets import lookahead_backbone
+from lidar_lightning.lookahead.presets import preset as find_preset
+from lidar_lightning.rewards import Reward
+from lidar_lightning.sampling import sample
+from lidar_lightning.utils.chunks import in_chunks
+from lidar_lightning.utils.describe import describe, public_settings
+from lidar_lightning.utils.seeding import Generators, stream_seed
+from lidar_lightning.utils.sizes import check_memory
+
+logger = logging.getLogger(__name__)
+
+
+class Lookahead:
+    """How banks are made: n samples a prompt by a solver of few steps.
+
+    Args:
+        steps: network calls per lookahead sample; None takes those of the preset, or 8.
+        n: samples per prompt.
+        backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
+        batch_size: samples per network call, and that are decoded and scored at once; fewer if memory runs out.
+        preset: published setting of image models (see `presets`), its steps included: other steps are refused.
+        decoder: an AutoencoderTiny of diffusers (folder or hub repository, e.g. "madebyollin/taesd") that decodes the
+            lookaheads of an image model for scoring, in place of its VAE.
+        same_space: the latents of `backbone` mean the same to the guided model though their VAEs differ, such as
+            "madebyollin/sdxl-vae-fp16-fix"; warns where that is needed.
+
+    Raises:
+        ValueError: if a number is below 1, there is no such preset, or it is of another number of steps.
+    """
+
+    def __init__(
+        self,
+        steps: int | None = None,
+        n: int = 200,
+        backbone: Backbone | None = None,
+        batch_size: int = 256,
+        preset: str | None = None,
+        decoder: str | None = None,
+        same_space: bool = False,
+    ):
+        published = find_preset(preset).steps if preset else 8 if steps is None else steps
+        if steps not in (None, published):
+            raise ValueError(
+                f"the lookahead preset {preset!r} is of {published} steps, got steps={steps}: leave steps out (null), "
+                "or set its scheduler on the model and take no preset"
+            )
+        steps = published
+        for name, value in {"steps": steps, "n": n, "batch_size": batch_size}.items():
+            if value < 1:
+                raise ValueError(f"lookahead {name} must be at least 1, got {value}")
+        self.steps, self.n, self.backbone, self.batch_size, self.preset = steps, n, backbone, batch_size, preset
+        self.decoder, self.same_space = decoder, same_space
+        # What the preset needs, by the model and its adapters, and the decoder, by its name.
+        self._loaded: dict[Any, Any] = {}
+
+    def described(self) -> dict[str, Any]:
+        """What determines its samples, as JSON: how many are drawn at once does not."""
+        public = public_settings(self)
+        return {"class": "Lookahead", **{key: describe(public[key]) for key in public if key != "batch_size"}}
+
+    def of_size(self, n: int) -> "Lookahead":
+        """The same with n samples per prompt; what either has loaded serves both."""
+        other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder, self.same_space)
+        other._loaded = self._loaded
+        return other
+
+    def check_size(self, backbone: Backbone) -> None:
+        """Raises ValueError if a bank of a model does not fit the memory of this machine."""
+        check_memory(f"a bank of n={self.n} lookaheads", self.n, sample_bytes(backbone))
+
+    def source(self, backbone: Backbone) -> Backbone:
+        """The model that draws lookaheads for `backbone`."""
+        chosen = self.backbone or backbone
+        if self.preset is None:
+            return chosen
+        key = chosen, str(getattr(chosen, "lora_scales", None))
+        if key not in self._loaded:
+            self._loaded[key] = lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
+        return self._loaded[key]
+
+    def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
+        """Where the bank of a prompt comes from.
+
+        Raises:
+            ValueError: if the lookaheads lie in another space than the data of `backbone`.
+        """
+        source = self.source(backbone)
+        solver = source.solver(self.steps).name
+        found = Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
+        check_space(found, backbone.space, repr(backbone.name), self.same_space)
+        return replace(found, space=backbone.space)
+
+    def bank(
+        self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
+    ) -> LookaheadBank:
+        """The bank of a prompt with those rewards: from the store, re-scored if need be, or drawn and stored."""
+        source = self.source(backbone)
+        provenance = self.provenance(backbone, prompt, seed)
+        pixels = partial(self._decode, source) if self.decoder else source.decode
+        scoring = rewards, pixels, self.decoder, self.batch_size
+        if store is None:
+            return self._draw(source, provenance).scored(*scoring)
+        with store.locked(provenance):
+            stored = store.get(provenance)
+            bank = (stored or self._draw(source, provenance)).scored(*scoring)
+            if bank is not stored:
+                store.put(bank)
+        return bank
+
+    def _decode(self, source: Any, samples: Tensor) -> Tensor:
+        """Pixels of lookaheads by the tiny decoder."""
+        if self.decoder not in self._loaded:
+            from lidar_lightning.backbones.loading import load_tiny_vae
+
+            self._loaded[self.decoder] = load_tiny_vae(str(self.decoder), source)
+        return decode(self._loaded[self.decoder].to(samples.device), source.unpack(samples))
+
+    def _draw(self, source: Backbone, provenance: Provenance) -> LookaheadBank:
+        prompt, start = provenance.prompt, time.perf_counter()
+        seeds = [stream_seed(provenance.seed, f"lookahead\0{prompt}", i) for i in range(self.n)]
+        solver = source.solver(self.steps)
+        calls = -(-self.n // self.batch_size) * self.steps
+        with tqdm(total=calls, desc=f"lookahead of {prompt[:40]!r}", unit="call", leave=False) as bar:
+
+            def draw(start: int, stop: int) -> Tensor:
+                generators = Generators(seeds[start:stop], source.device)
+                condition = source.encode([prompt] * len(generators))
+                return sample(source, solver, generators, condition, on_step=lambda _: bar.update()).samples
+
+            parts = in_chunks(draw, self.n, self.batch_size)
+        return LookaheadBank(torch.cat(parts), {}, provenance, seconds=time.perf_counter() - start)

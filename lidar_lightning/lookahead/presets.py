@@ -1,0 +1,77 @@
+"""Published lookahead settings, as data in assets/presets.yaml, made into backbones."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lidar_lightning.assets import ASSETS
+
+if TYPE_CHECKING:
+    from lidar_lightning.backbones.latent import LatentBackbone
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How lookahead samples of an image model are drawn.
+
+    Attributes:
+        steps: network calls per sample.
+        scheduler, scheduler_options, grid, guidance_scale: as of `LatentBackbone`; None keeps those of the model.
+        lora: adapter that is loaded into the model's own network, and on for lookaheads only.
+        lora_scale: of that adapter.
+        weights: another network's weights; it shares text encoders and VAE with the model.
+    """
+
+    steps: int
+    scheduler: str | None = None
+    scheduler_options: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)
+    guidance_scale: float | None = None
+    lora: str | None = None
+    lora_scale: float = 1.0
+    weights: str | None = None
+
+
+def load_presets() -> dict[str, Preset]:
+    """All presets by name."""
+    return {name: Preset(**values) for name, values in yaml.safe_load((ASSETS / "presets.yaml").read_text()).items()}
+
+
+def preset(name: str) -> Preset:
+    """A preset. Raises ValueError naming all if there is none of that name."""
+    presets = load_presets()
+    if name not in presets:
+        raise ValueError(f"no lookahead preset {name!r}: use one of {', '.join(presets)}")
+    return presets[name]
+
+
+def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone":
+    """A model as a preset draws its lookaheads. Adapters and weights are loaded, at first use from the hub; adapters of
+    the model that are on stay on.
+
+    Raises:
+        ValueError: if the preset is unknown, the model is no latent image model, or what it needs cannot be loaded.
+    """
+    from lidar_lightning.backbones.adapters import adapter_names, adapters_kept
+    from lidar_lightning.backbones.latent import LatentBackbone
+    from lidar_lightning.backbones.loading import load_lora, load_network
+
+    chosen = preset(name)
+    if not isinstance(backbone, LatentBackbone):
+        raise ValueError(f"the lookahead preset {name!r} is for image models, not for {type(backbone).__name__}")
+    changes: dict[str, Any] = {"grid": chosen.grid or None, "eta": 0.0}
+    if chosen.scheduler or chosen.scheduler_options:
+        changes |= {"scheduler": chosen.scheduler, "scheduler_options": chosen.scheduler_options}
+    if chosen.guidance_scale is not None:
+        changes["guidance_scale"] = chosen.guidance_scale
+    pipe = backbone.pipe
+    if chosen.weights:
+        pipe = load_network(pipe, backbone.network_name, chosen.weights)
+        changes["name"] = f"{backbone.settings['name']}+{name}"
+    if chosen.lora:
+        if name not in adapter_names(backbone.adaptable):
+            with adapters_kept(backbone.adaptable):
+                load_lora(pipe, chosen.lora, name)
+        changes["lora_scales"] = {**backbone.lora_scales, name: chosen.lora_scale}
+    return type(backbone)(pipe, **{**backbone.settings, **changes})

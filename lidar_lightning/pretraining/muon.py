@@ -1,0 +1,39 @@
+"""What trainings from scratch share: the optimizer, and a learning rate that rises and falls."""
+
+from abc import ABC, abstractmethod
+
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+
+from lidar_lightning.modules.training import TrainingModule, positive
+from lidar_lightning.pretraining.optim import MuonAdamW, check_fractions, rise_and_fall
+
+
+class MuonModule(TrainingModule, ABC):
+    """Trains its hidden matrices with Muon and all other weights with AdamW, see `MuonAdamW`.
+
+    Args:
+        lr: peak learning rate of both.
+        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+
+    Raises:
+        ValueError: if the rate is not above 0, or the two are not fractions that share a run.
+    """
+
+    def __init__(self, lr: float, warmup: float, decay: float):
+        super().__init__()
+        positive(self, lr=lr)
+        check_fractions(warmup, decay)
+        self.lr, self.warmup, self.decay = lr, warmup, decay
+
+    @abstractmethod
+    def matrices(self) -> list[nn.Parameter]:
+        """The hidden matrices and kernels, of two or more dimensions."""
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        matrices = self.matrices()
+        chosen = {id(p) for p in matrices}
+        others = [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
+        optimizer = MuonAdamW(matrices, others, self.lr)
+        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,1 @@
+"""Runs: what is left on disk of samples that were drawn, from their folder to the report and the comparison."""

@@ -1,0 +1,249 @@
+"""Samplers side by side: methods x budgets x seeds on one loop, with one solver and one meter. `lidar compare`."""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lidar_lightning.backbones.base import Backbone, sample_bytes
+from lidar_lightning.rewards.base import Reward, score, scored_rewards
+from lidar_lightning.runs.folder import RunFolder
+from lidar_lightning.runs.inputs import check_counts, check_parts, check_prompts
+from lidar_lightning.runs.parts import Part
+from lidar_lightning.runs.report import write_report
+from lidar_lightning.runs.tabulate import VANILLA, Cell, rewarded, tabulate
+from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.best_of_n import BestOfN
+from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.samplers.task import Task
+from lidar_lightning.utils.describe import describe
+from lidar_lightning.utils.files import check_name, expand, locked, sweep
+from lidar_lightning.utils.prompts import prompts_of
+from lidar_lightning.utils.sizes import check_memory
+
+
+class Comparison:
+    """Draws the same prompts with every sampler at every budget, and tabulates rewards and costs.
+
+    All samplers share the model, its random solver with the same steps, and the target p(x0) exp(lambda r(x0)). A
+    budget is network calls per sample; what a method spends on gradients, rewards and decoding is counted beside it.
+    The plain model is a row of its own. Rows are labelled with what they `keep`: "draw", for methods that draw from the
+    target, or "best", for those that seek the highest reward. Intervals need two prompts or seeds (see `intervals`).
+
+    A combination of rewards is on the scale of some plain samples of each prompt and seed, for all methods alike; their
+    network calls are of no method.
+
+    Args:
+        backbone: the model.
+        reward: what the samplers raise.
+        samplers: by the names of their rows.
+        prompts: prompts, or the path of a file of them.
+        out: folder of the comparison; finished prompts are on disk, so that it goes on where it was stopped.
+        metrics: rewards that are scored and tabulated, but seen by no sampler.
+        samples: per prompt.
+        steps: of the solver.
+        budgets: network calls per sample.
+        seeds: each a whole repetition.
+        temperature: lambda.
+        batch_size: samples per network call.
+        training_data: of molecules, SMILES file against which novelty is measured; None takes QM9.
+
+    Raises:
+        ValueError: if there is nothing to compare, a budget is too small for a method or cannot be spent by it, or the
+            reward ranks samples among each other.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        reward: Reward,
+        samplers: dict[str, Sampler],
+        prompts: list[str] | str,
+        out: str,
+        metrics: list[Reward] | None = None,
+        samples: int = 4,
+        steps: int = 50,
+        budgets: list[int] = [100, 200],  # noqa: B006
+        seeds: list[int] = [0],  # noqa: B006
+        temperature: float = 1.0,
+        batch_size: int = 256,
+        training_data: str | None = None,
+    ):
+        for name in samplers:
+            check_name("the name of a sampler", name)
+        if not samplers or not budgets or not seeds or VANILLA in samplers:
+            raise ValueError(
+                f"a comparison needs samplers, none of them called {VANILLA!r}, budgets and seeds, got "
+                f"{sorted(samplers)}, {budgets} and {seeds}"
+            )
+        check_parts(backbone, reward, metrics, training_data)
+        check_counts(samples=samples, steps=steps, batch_size=batch_size)
+        for name, values in {"budgets": budgets, "seeds": seeds}.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must differ from each other, got {values}")
+        if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
+            raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
+        for sampler in samplers.values():
+            sampler.check_reward(reward)
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(f"temperature (lambda) must be finite and at least 0, got {temperature}")
+        if reward.relative:
+            reward.frozen({part.name: torch.arange(2.0) for part in reward.parts})
+        self.backbone, self.reward, self.metrics, self.out = backbone, reward, metrics or [], expand(out)
+        self.prompts = prompts_of(prompts)
+        check_prompts(self.rewards, self.prompts)
+        self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
+        self.training_data, self.solver = training_data, backbone.random_solver(steps)
+        count = len(self.prompts)
+        check_memory(f"samples={samples} of {count} prompts", samples * count, sample_bytes(backbone))
+        self.samplers: dict[tuple[str, int], Sampler] = {(VANILLA, steps): BestOfN(1)}
+        for budget in budgets:
+            for name, sampler in samplers.items():
+                self.samplers[name, budget] = sampler.within(budget, steps, samples, self.times)
+        for sampler in self.samplers.values():
+            if sampler.lookahead:
+                sampler.lookahead.check_size(backbone)
+        # Before they run: some keep what they have seen.
+        self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
+        self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
+        self.indices = list(range(samples))
+        self.done: set[tuple[Cell, str]] = set()
+        self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
+
+    def times(self, steps: int) -> Tensor:
+        """Of the model's own random solver with so many steps."""
+        return self.backbone.random_solver(steps).times
+
+    @property
+    def rewards(self) -> list[Reward]:
+        """All rewards that are scored, each once."""
+        return scored_rewards(self.reward, self.metrics)
+
+    @cached_property
+    def runs(self) -> dict[Cell, RunFolder]:
+        """The run of each cell."""
+        shared = {
+            "modality": self.backbone.modality,
+            "backbone": self.backbone.name,
+            "fingerprint": self.backbone.fingerprint(),
+            "reward": self.reward.described(),
+            "scored": {r.name: r.identity for r in self.rewards},
+            "solver": self.solver.name,
+            "steps": self.steps,
+            "samples": self.samples,
+            "temperature": self.temperature,
+        }
+        runs = {}
+        for cell in self.cells:
+            seed = "" if cell.seed == self.cells[0].seed else f"seed-{cell.seed}"
+            sampler = self.described[cell.method, cell.budget]
+            own = {"method": cell.method, "budget": cell.budget, "seed": cell.seed, "sampler": sampler}
+            runs[cell] = RunFolder(self.out / seed / cell.row, {**shared, **own})
+        return runs
+
+    def finished(self, cell: Cell, prompt: str) -> bool:
+        """Whether all samples of a prompt by one method are on disk; what has been found is not looked for again."""
+        if (cell, prompt) not in self.done:
+            part = self.runs[cell].get(prompt, self.indices)
+            if part is None or len(part.indices) < self.samples:
+                return False
+            self.done.add((cell, prompt))
+        return True
+
+    def pending(self) -> Iterator[tuple[Cell, str]]:
+        """Cells and prompts that are not on disk; several processes may share them."""
+        return ((cell, prompt) for cell in self.runs for prompt in self.prompts if not self.finished(cell, prompt))
+
+    def open(self) -> None:
+        """Begins or continues the runs. Raises ValueError if the folder of one holds another."""
+        sweep(self.out)
+        for run in self.runs.values():
+            run.open()
+
+    def work(self) -> None:
+        """Draws everything that is left; what another process has begun is waited for."""
+        self.open()
+        with tqdm(total=len(self.cells) * len(self.prompts), unit="prompt") as bar:
+            while left := list(self.pending()):
+                bar.n = bar.total - len(left)
+                for cell, prompt in left:
+                    bar.set_description(f"{cell.row}, seed {cell.seed}")
+                    run = self.runs[cell]
+                    try:
+                        with locked(run.home(prompt), timeout=0):
+                            if not self.finished(cell, prompt):
+                                run.put(self.draw(cell, prompt))
+                                bar.update()
+                                self.done.add((cell, prompt))
+                    except TimeoutError:
+                        time.sleep(0.05)
+
+    def reference(self, prompt: str, seed: int) -> Mapping[str, Tensor] | None:
+        """Scores of plain samples, on whose scale all methods see a reward that is relative to what it scores."""
+        key = prompt, seed
+        if self.reward.relative and key not in self.references:
+            task = Task(self.backbone, self.solver, self.reward, prompt, seed=seed, batch_size=self.batch_size)
+            task.freeze()
+            self.references[key] = task.reference
+        return self.references.get(key)
+
+    def draw(self, cell: Cell, prompt: str) -> Part:
+        """The samples of one prompt by one method, with what they cost."""
+        meter = Meter(cell.budget * self.samples)
+        task = Task(
+            self.backbone, self.solver, self.reward, prompt, self.temperature, cell.seed, meter, self.batch_size,
+            self.reference(prompt, cell.seed),
+        )  # fmt: skip
+        samples = self.samplers[cell.method, cell.budget](task, self.samples)
+        with torch.no_grad():
+            decoded = self.backbone.decode(samples)
+            scores = {reward.name: score(reward, decoded, [prompt] * self.samples) for reward in self.rewards}
+        spent = meter.row(self.samples)
+        return Part(
+            [prompt] * self.samples, self.indices, samples, decoded, scores, meter.seconds,
+            round(spent["network"]), spent=spent,
+        )  # fmt: skip
+
+    def finish(self) -> Path:
+        """Writes tables, summary and report of all cells, and returns the path of the report."""
+        wanted = dict.fromkeys(self.prompts, self.indices)
+        found = rewarded({cell: run.parts(wanted) for cell, run in self.runs.items()}, self.reward)
+        for cell, parts in found.items():
+            self.runs[cell].write(parts)
+        keeps = {Cell(*key, 0).row: sampler.keep for key, sampler in self.samplers.items()} | {VANILLA: "plain"}
+        RunFolder(self.out, {}).write_summary(
+            {
+                "title": f"{len(self.samplers)} rows at equal network calls",
+                **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data, keeps),
+                "reward_name": self.reward.name,
+                "higher_is_better": self.reward.higher_is_better,
+                "modality": self.backbone.modality,
+                "settings": {"steps": self.steps, "temperature": self.temperature, "prompts": len(self.prompts)},
+            }
+        )
+        return write_report(self.out)
+
+
+def compare(processes: int = 1, **settings: Any) -> str:
+    """Draws and tabulates a comparison; returns the path of its report.
+
+    Args:
+        processes: of the command line, that share the work: see `compare_command`. From Python one.
+        settings: of `Comparison`.
+
+    Raises:
+        ValueError: as `Comparison`, or if `processes` is not 1.
+    """
+    if processes != 1:
+        raise ValueError(
+            f"objects of Python stay in one process, got processes={processes}: write the settings to a FILE and run "
+            f"`lidar compare --config FILE --processes {processes}`, or compare_command with these arguments"
+        )
+    comparison = Comparison(**settings)
+    comparison.work()
+    return str(comparison.finish())

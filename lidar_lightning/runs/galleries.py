@@ -1,0 +1,126 @@
+"""The samples of a run as sections of its report: drawn molecules, or pictures side by side."""
+
+import base64
+import io
+import math
+import random
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rdkit import Chem
+from rdkit.Chem.Draw import rdMolDraw2D
+
+from lidar_lightning.runs.data import Method, Run, column_values
+from lidar_lightning.runs.folder import prompt_name
+
+SHOWN = 12
+SHOWN_PER_PROMPT = 6
+THUMBNAIL = 256
+PALETTE = {6: (0.0, 0.0, 0.0), 7: (0.0, 0.0, 1.0), 8: (1.0, 0.0, 0.0), 9: (0.0, 1.0, 0.0)}
+ATOM_COLOURS = {"#000000": "currentColor", "#0000FF": "var(--N)", "#FF0000": "var(--O)", "#00FF00": "var(--F)"}
+
+
+def section(title: str, body: str) -> str:
+    return f"<section><h2>{title}</h2>{body}</section>"
+
+
+def molecule_section(run: Run) -> str:
+    """Per method the unique valid molecules with the best guiding reward, and as many samples drawn at random."""
+    blocks = []
+    for method in run.methods:
+        strings, molecules = method.samples["sample"].tolist(), method.molecules
+        if not strings:
+            continue
+        scores = column_values(method.samples, run.reward).tolist()
+        valid = [i for i, mol in enumerate(molecules) if mol is not None]
+        unique = {Chem.MolToSmiles(molecules[i]): i for i in reversed(valid)}.values()
+        sign = -1 if run.higher_is_better else 1
+        best = sorted(unique, key=lambda i: (math.isnan(scores[i]), sign * scores[i], i))[:SHOWN]
+        drawn = sorted(random.Random(0).sample(range(len(strings)), min(SHOWN, len(strings))))
+        head = f'<h3><i class="dot" style="background:{method.colour}"></i>{escape(method.name)}</h3>'
+        counts = f"{len(valid)} of {len(strings)} samples are valid, {len(unique)} of them unique"
+        grids = [("Highest reward" if sign < 0 else "Lowest reward", best), ("At random", drawn)]
+        body = "".join(
+            f'<h4>{label}</h4><div class="grid">'
+            + "".join(_tile(strings[i], molecules[i], scores[i]) for i in chosen)
+            + "</div>"
+            for label, chosen in grids
+            if chosen
+        )
+        blocks.append(f'{head}<p class="note">{counts}.</p>{body}')
+    return section("Molecules", "".join(blocks)) if blocks else ""
+
+
+def picture_section(run: Run) -> str:
+    """For the first prompts the pictures of every method side by side, and the best lookahead samples of each."""
+    drawn = [method for method in run.methods if len(method.samples)]
+    if not drawn:
+        return ""
+    prompts = list(dict.fromkeys(drawn[0].samples["prompt"]))
+    blocks = [_prompt_block(run, prompt, drawn) for prompt in prompts[:SHOWN]]
+    note = f'<p class="note">The first {len(blocks)} of {len(prompts)} prompts.</p>' if len(prompts) > SHOWN else ""
+    return section("Pictures", note + "".join(blocks))
+
+
+def _prompt_block(run: Run, prompt: str, methods: list[Method]) -> str:
+    rows = ""
+    for method in methods:
+        table = method.samples[method.samples["prompt"] == prompt].head(SHOWN_PER_PROMPT)
+        scores = column_values(table, run.reward)
+        tiles = "".join(
+            _picture(method.folder / name, "" if math.isnan(score) else f"{score:.3g}")
+            for name, score in zip(table["sample"], scores, strict=True)
+        )
+        rows += _row(f'<i class="dot" style="background:{method.colour}"></i>{escape(method.name)}', tiles)
+        best = sorted((method.folder / "lookaheads").glob(f"{prompt_name(prompt)}-*.png"))
+        if best:
+            rows += _row("its best lookaheads", "".join(_picture(path, "") for path in best))
+    return f"<h3>{escape(prompt)}</h3>{rows}"
+
+
+def _row(label: str, tiles: str) -> str:
+    return f'<div class="row"><b>{label}</b><div class="grid">{tiles}</div></div>'
+
+
+def _picture(path: Path, caption: str) -> str:
+    """A thumbnail that lies in the page itself."""
+    if not path.is_file():
+        raise ValueError(f"the picture {path} of the run is missing: run the experiment again")
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            image.convert("RGB").save(buffer, "webp", quality=88)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the picture {path} of the run is damaged ({error}): run the experiment again") from error
+    data = base64.b64encode(buffer.getvalue()).decode()
+    shown = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure><img class="picture" src="data:image/webp;base64,{data}" alt="">{shown}</figure>'
+
+
+def _tile(text: str, mol: Chem.Mol | None, value: float) -> str:
+    drawing = '<div class="invalid">invalid</div>' if mol is None else _drawing(mol)
+    shown, text = "" if math.isnan(value) else f"<b>{value:.4g}</b>", escape(text)
+    return f'''<figure class="tile">{drawing}
+<figcaption>{shown}<code title="{text}">{text}</code></figcaption></figure>'''
+
+
+def _drawing(mol: Chem.Mol) -> str:
+    """The molecule as inline SVG that takes its colours from the page."""
+    canvas = rdMolDraw2D.MolDraw2DSVG(180, 130)
+    options: Any = canvas.drawOptions()
+    options.clearBackground = False
+    options.padding = 0.08
+    options.fixedBondLength = 28
+    options.updateAtomPalette(PALETTE)
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, mol)
+    canvas.FinishDrawing()
+    paths = re.findall(r"<(?:path|ellipse|rect|text).*?(?:/>|</text>)", canvas.GetDrawingText(), re.DOTALL)
+    clutter = r" class='[^']*'|fill-rule:evenodd;|stroke-(?:linecap|linejoin|opacity|miterlimit):[^;']*;?"
+    body = re.sub(clutter, "", "".join(paths))
+    for plain, themed in ATOM_COLOURS.items():
+        body = body.replace(plain, themed)
+    return f'<svg class="molecule" viewBox="0 0 180 130" aria-hidden="true">{body}</svg>'

@@ -1,0 +1,46 @@
+"""What a run is given, checked before anything is drawn or claimed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.rewards.base import Reward, named, scored_rewards
+from lidar_lightning.utils.smiles_io import read_smiles
+
+
+def check_parts(
+    backbone: Any, reward: Any, metrics: Sequence[Any] | None = None, training_data: str | None = None
+) -> None:
+    """Checks what a run is made of.
+
+    Raises:
+        ValueError: if the backbone is no Backbone, a reward is no Reward, shares its name with another or scores what
+            the backbone does not make, or the file of training molecules cannot be read.
+    """
+    if not isinstance(backbone, Backbone):
+        raise ValueError(
+            f"the backbone must be a Backbone such as UDLM or StableDiffusion, got {named(backbone)}: wrap a pipeline "
+            "of diffusers in its backbone"
+        )
+    for part in scored_rewards(reward, metrics or []):
+        if part.modality not in ("any", backbone.modality):
+            raise ValueError(
+                f"reward {part.name!r} scores samples of modality {part.modality!r}, but the backbone "
+                f"{backbone.name!r} makes {backbone.modality!r}: use another reward"
+            )
+    if training_data is not None:
+        read_smiles(training_data)
+
+
+def check_prompts(rewards: Sequence[Reward], prompts: Sequence[str]) -> None:
+    """Raises ValueError for a prompt that one of the rewards cannot score."""
+    for reward in rewards:
+        for part in reward.parts:
+            part.check_prompts(prompts)
+
+
+def check_counts(**counts: int) -> None:
+    """Raises ValueError naming the first number that is no integer of at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")

@@ -1,0 +1,90 @@
+"""The numbers of a finished run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.evaluation.molecules import molecule_metrics
+from lidar_lightning.lookahead.bank import LookaheadBank
+from lidar_lightning.rewards import Reward
+from lidar_lightning.runs.parts import Part
+from lidar_lightning.utils.smiles_io import read_smiles
+
+
+def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
+    """The parts with the guiding reward among their scores, also where it combines others.
+
+    A combination is relative to the samples that it is computed on: all of these parts.
+    """
+    if reward.name in parts[0].scores:
+        return list(parts)
+    stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
+    values = reward.from_scores(stored).split([len(part.samples) for part in parts])
+    return [
+        replace(part, scores={reward.name: value, **part.scores}) for part, value in zip(parts, values, strict=True)
+    ]
+
+
+def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, Tensor]) -> dict[str, float]:
+    """samples; reward, the mean; the mean of every stored reward by its name; and diversity, the root mean square
+    difference of the latents of two samples of one prompt, averaged over pairs and prompts (0 with one sample each)."""
+    latents: dict[str, list[Tensor]] = {}
+    for part in parts:
+        for prompt, sample in zip(part.prompts, part.samples.flatten(1).float().cpu(), strict=True):
+            latents.setdefault(prompt, []).append(sample)
+    spreads = [torch.pdist(torch.stack(rows)).div(len(rows[0]) ** 0.5) for rows in latents.values() if len(rows) > 1]
+    return {
+        "samples": float(len(scores)),
+        "reward": scores.mean().item(),
+        **{name: values.mean().item() for name, values in stored.items()},
+        "diversity": torch.cat(spreads).mean().item() if spreads else 0.0,
+    }
+
+
+def sample_metrics(
+    parts: Sequence[Part], reward: Reward, modality: str = "molecule", training_data: str | None = None
+) -> dict[str, float]:
+    """What the samples of a run are worth: see `picture_metrics` and `molecule_metrics`."""
+    parts = with_reward(parts, reward)
+    stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
+    scores = stored[reward.name]
+    if modality == "image":
+        return picture_metrics(parts, scores, stored)
+    strings = [text for part in parts for text in part.decoded]
+    return molecule_metrics(strings, set(read_smiles(training_data)), scores)
+
+
+def summarise(
+    parts: Sequence[Part],
+    reward: Reward,
+    banks: Sequence[LookaheadBank],
+    modality: str = "molecule",
+    training_data: str | None = None,
+    evaluations: tuple[int, int] = (1, 1),
+) -> dict[str, float]:
+    """Metrics, cost and time of a run.
+
+    `calls` is network calls per sample with the sample's share of the lookahead, and `nfe` the evaluations of the
+    network in them; `seconds` is the time of sampling, decoding and scoring, summed over processes, and of drawing the
+    banks.
+
+    Args:
+        parts: all samples.
+        reward: the guiding reward.
+        banks: one per prompt; none for an unguided run.
+        modality: "molecule" or "image", for its metrics.
+        training_data: SMILES file for novelty; None takes QM9.
+        evaluations: of the network in one call of the model, and in one of what draws the lookaheads.
+    """
+    count = sum(len(part.samples) for part in parts)
+    lookahead_calls = sum(len(bank.samples) * bank.provenance.steps for bank in banks)
+    bank_seconds = sum(bank.seconds for bank in banks)
+    return {
+        **sample_metrics(parts, reward, modality, training_data),
+        "calls": parts[0].nfe + lookahead_calls / count,
+        "nfe": parts[0].nfe * evaluations[0] + lookahead_calls / count * evaluations[1],
+        "seconds": sum(part.seconds for part in parts) + bank_seconds,
+        "lookahead_seconds": bank_seconds,
+    }

@@ -1,0 +1,107 @@
+"""The numbers of a comparison: a row per method and budget, and curves of every reward over network calls."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lidar_lightning.rewards.base import Reward
+from lidar_lightning.runs.intervals import Interval, interval
+from lidar_lightning.runs.parts import Part
+from lidar_lightning.runs.summary import sample_metrics, with_reward
+
+VANILLA = "vanilla"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method at one budget of network calls per sample, with one seed: a run folder of its own."""
+
+    method: str
+    budget: int
+    seed: int
+
+    @property
+    def row(self) -> str:
+        """Name of its row in the table: cells that differ by seed share it."""
+        return self.method if self.method == VANILLA else f"{self.method} @ {self.budget}"
+
+
+def rewarded(runs: Mapping[Cell, Sequence[Part]], reward: Reward) -> dict[Cell, list[Part]]:
+    """The runs, of one part per prompt each, with the guiding reward among the scores.
+
+    A combination of rewards is relative to the samples that it is computed on: here those of one prompt in all cells,
+    so that it compares methods.
+    """
+    prompts = [with_reward(parts, reward) for parts in zip(*runs.values(), strict=True)]
+    return dict(zip(runs, map(list, zip(*prompts, strict=True)), strict=True))
+
+
+def tabulate(
+    runs: Mapping[Cell, Sequence[Part]],
+    reward: Reward,
+    others: Sequence[Reward],
+    modality: str,
+    training_data: str | None = None,
+    keeps: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What `summary.json` says of the runs, averaged over seeds.
+
+    Args:
+        runs: one part per prompt, with the guiding reward among the scores.
+        reward: the guiding one.
+        others: whose curves are drawn too.
+        modality: "molecule" or "image", for its metrics.
+        training_data: SMILES file for novelty; None takes QM9.
+        keeps: what each row aims at, "draw" or "best", to label it with.
+
+    Returns:
+        "methods": row to its numbers, with the half-width "reward_ci95" of the reward's 95% confidence interval (see
+        `intervals`); "curves": "reward", for the guiding one, or the name of another, to method to points (network
+        calls, mean, lower and upper end of its interval). What one cluster cannot tell of an interval is None.
+    """
+    rows: dict[str, list[Cell]] = {}
+    for cell in runs:
+        rows.setdefault(cell.row, []).append(cell)
+    names = {"reward": reward.name, **{other.name: other.name for other in others if other.name != reward.name}}
+    methods: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, list[list[float | None]]]] = {}
+    for row, cells in rows.items():
+        parts = [part for cell in cells for part in runs[cell]]
+        metrics = [sample_metrics(runs[cell], reward, modality, training_data) for cell in cells]
+        costs = [part.spent for part in parts]
+        calls = mean([cost["network"] for cost in costs])
+        prompts, seeds = zip(
+            *((prompt, cell.seed) for cell in cells for part in runs[cell] for prompt, _ in part.rows()), strict=True
+        )
+        lines = {
+            shown: interval(torch.cat([part.scores[name] for part in parts]), prompts, seeds)
+            for shown, name in names.items()
+        }
+        for shown, found in lines.items():
+            curves.setdefault(shown, {}).setdefault(cells[0].method, []).append([calls, *known(found)])
+        half = lines["reward"].half
+        methods[row] = {
+            **({"keep": keeps[row]} if keeps else {}),
+            **{name: mean([numbers[name] for numbers in metrics]) for name in metrics[0]},
+            "calls": calls,
+            "nfe": mean([cost["nfe"] for cost in costs]),
+            "backward": mean([cost["backward"] for cost in costs]),
+            "reward_calls": mean([cost["rewards"] for cost in costs]),
+            "seconds": mean([sum(part.seconds for part in runs[cell]) for cell in cells]),
+            "peak_mib": max(cost["peak_mib"] for cost in costs),
+            **({"pilot_calls": pilot} if (pilot := max(cost.get("pilot", 0) for cost in costs)) else {}),
+            "reward_ci95": None if math.isnan(half) else half,
+        }
+    return {"methods": methods, "curves": curves}
+
+
+def known(found: Interval) -> list[float | None]:
+    """Mean, lower and upper end, for JSON: ends that are not known are None."""
+    return [found.mean, *(None if math.isnan(end) else end for end in (found.low, found.high))]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

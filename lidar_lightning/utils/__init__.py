@@ -1,0 +1,1 @@
+"""What everything rests on, and nothing of diffusion models: files, tables, random streams, messages."""

@@ -1,0 +1,103 @@
+"""Pictures as PNG files: pixels are tensors everywhere else."""
+
+import io
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from lidar_lightning.utils.files import write_atomically
+
+TOLERANCE = 1e-3
+"""By how much values may leave [0, 1] through rounding in half precision."""
+
+
+def check_pixels(what: str, pixels: Any) -> Tensor:
+    """The pixels, if they are images. Values are looked at once, which waits for the device.
+
+    Args:
+        what: who takes them, for the message, such as "reward 'x' scores".
+
+    Raises:
+        ValueError: if this is no float tensor (n, 3, H, W), n >= 1, with values in [0, 1].
+    """
+    if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
+        received = f"a tensor of {pixels.dtype}" if isinstance(pixels, Tensor) else type(pixels).__name__
+        raise ValueError(
+            f"{what} images, a float tensor (n, 3, H, W) in [0, 1], got {received}: "
+            f"decode the samples first, and divide bytes by 255"
+        )
+    if pixels.ndim != 4 or pixels.shape[1] != 3 or not pixels.numel():
+        raise ValueError(f"{what} images (n, 3, H, W) with n >= 1, got shape {tuple(pixels.shape)}")
+    low, high = (value.item() for value in pixels.detach().aminmax())
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise ValueError(
+            f"{what} images in [0, 1], got values from {low:.4g} to {high:.4g}: "
+            f"pixels x in [-1, 1] become (x / 2 + 0.5).clamp(0, 1)"
+        )
+    return pixels
+
+
+def slug(text: str) -> str:
+    """A prompt as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "prompt"
+
+
+def to_png(pixels: Tensor, texts: Mapping[str, str] | None = None) -> bytes:
+    """A picture (3, H, W) in [0, 1] as a PNG file, with texts in its metadata."""
+    info = PngInfo()
+    for key, value in (texts or {}).items():
+        info.add_itxt(key, value)
+    array = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "png", pnginfo=info)
+    return buffer.getvalue()
+
+
+def save_png(path: Path, pixels: Tensor, texts: Mapping[str, str] | None = None) -> None:
+    """Writes `to_png` whole or not at all. Raises OSError naming the path if that fails."""
+    write_atomically(path, to_png(pixels, texts))
+
+
+def read_picture(source: Path | bytes, name: str = "") -> Tensor:
+    """The pixels (3, H, W) float32 in [0, 1] of an image file or its bytes.
+
+    Raises:
+        ValueError: naming it, if it cannot be read.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            array = np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        shown = name or ("in these bytes" if isinstance(source, bytes) else str(source))
+        raise ValueError(f"the picture {shown} cannot be read: {error}") from error
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).float() / 255
+
+
+def fit(pixels: Tensor, height: int, width: int) -> Tensor:
+    """A picture (3, H, W) scaled to cover (height, width), without distortion, and cut to it around its centre."""
+    scale = max(height / pixels.shape[1], width / pixels.shape[2])
+    size = [math.ceil(pixels.shape[1] * scale - 1e-6), math.ceil(pixels.shape[2] * scale - 1e-6)]
+    if size != list(pixels.shape[1:]):
+        pixels = torch.nn.functional.interpolate(pixels[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+    return pixels[:, top : top + height, left : left + width]
+
+
+def grid(pictures: Tensor, columns: int | None = None) -> Tensor:
+    """Pictures (n, 3, H, W) as one (3, R (H + 2) - 2, C (W + 2) - 2), two white pixels apart."""
+    count, _, height, width = pictures.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = -(-count // columns)
+    sheet = torch.ones(3, rows * (height + 2) - 2, columns * (width + 2) - 2)
+    for place, picture in enumerate(pictures.cpu()):
+        top, left = place // columns * (height + 2), place % columns * (width + 2)
+        sheet[:, top : top + height, left : left + width] = picture
+    return sheet

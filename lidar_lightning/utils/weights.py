@@ -1,0 +1,56 @@
+"""Weights: told apart by a hash, and found to be the numbers that were saved, finite and of their checksum."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from lidar_lightning.utils.tensor_files import checksum
+
+
+def check_finite_weights(what: str, state: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, naming `what` and a tensor, if a weight is NaN or infinite."""
+    broken = [
+        name
+        for name, value in state.items()
+        if value.is_floating_point() and value.numel() and not torch.stack(torch.aminmax(value)).isfinite().all()
+    ]
+    if broken:
+        raise ValueError(
+            f"{what} holds NaN or infinite weights in {len(broken)} of {len(state)} tensors, e.g. {broken[0]}: it is "
+            "damaged or its training diverged; use another copy, or an earlier checkpoint"
+        )
+
+
+def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file that knows its checksum."""
+    stored = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    save_file(stored, path, {"format": "pt", "checksum": checksum(stored)})
+
+
+def check_weights(path: str | Path) -> None:
+    """Raises ValueError, naming the file, if a weight in it is not finite, or not what `save_weights` wrote."""
+    with safe_open(path, framework="pt") as file:
+        expected = (file.metadata() or {}).get("checksum")
+    state = load_file(path)
+    if expected and checksum(state) != expected:
+        raise ValueError(f"the weights {path} are damaged, their checksum does not match: use another copy")
+    check_finite_weights(f"the weights {path}", state)
+
+
+def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
+    """16 hexadecimal digits that stand for a name and for the tensors of one or more state dicts.
+
+    Of each tensor its name, its shape and about 4096 evenly spaced values count.
+    """
+    digest = hashlib.sha256(name.encode())
+    for tensors in weights:
+        for key, value in sorted(tensors.items()):
+            digest.update(f"{key}{tuple(value.shape)}".encode())
+            flat = value.detach().flatten()
+            digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
