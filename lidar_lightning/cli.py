@@ -25,6 +25,10 @@ from lidar_lightning.utils.errors import closest, one_line
 from lidar_lightning.utils.lifetime import end_with_parent
 
 logger = logging.getLogger("lidar_lightning")
+HOMES = (
+    "lidar_lightning", "lidar_lightning.rewards", "lidar_lightning.samplers", "lidar_lightning.backbones", "datamodules"
+)  # fmt: skip
+"""Modules whose classes are named in a YAML."""
 USAGE = """usage: lidar COMMAND ...
 
   fit       train or fine-tune:    lidar fit -c configs/qm9/dpo.yaml
@@ -167,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in given:
             traceback.print_exception(error)
-        line, guilty = one_line(error)
+        line, guilty = one_line(error, HOMES)
         advice = (
             "" if guilty else "; this looks like a fault of lidar-lightning: please report it with what --debug shows"
         )

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.udlm import UDLM
 from lidar_lightning.utils.lazy import lazy_attributes
@@ -20,4 +21,4 @@ else:
         },
     )
 
-__all__ = ["UDLM", "Backbone", "Flux", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"]
+__all__ = ["UDLM", "Backbone", "Flux", "LoRA", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"]

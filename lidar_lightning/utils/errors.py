@@ -6,7 +6,7 @@ import importlib
 import inspect
 import pickle
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -20,18 +20,17 @@ INPUT_ERRORS = (
 )  # fmt: skip
 """What bad input ends in; everything else is a fault of this software."""
 
-HOMES = (
-    "lidar_lightning", "lidar_lightning.rewards", "lidar_lightning.samplers", "lidar_lightning.backbones", "datamodules"
-)  # fmt: skip
-"""Modules whose classes are named in a YAML."""
-
 LONGEST = 700
 WRAPPERS = ('Parser key "', "Does not validate against any of the Union", "Problem with given class_path")
 PATH_HINT = re.compile(r"^\s*- Expected a path but .*\n- ")
 
 
-def one_line(error: BaseException) -> tuple[str, bool]:
+def one_line(error: BaseException, homes: Sequence[str] = ()) -> tuple[str, bool]:
     """What an error says, in one line that begins with the key of the configuration where it happened, if there is one.
+
+    Args:
+        error: what went wrong.
+        homes: modules whose classes are named in a YAML.
 
     Returns:
         the line, and whether the input is at fault.
@@ -39,7 +38,7 @@ def one_line(error: BaseException) -> tuple[str, bool]:
     links = list(_links(error))
     files = [note for link in links for note in getattr(link, "__notes__", ())][:1]
     guilty = isinstance(error, argparse.ArgumentError) or isinstance(links[-1], INPUT_ERRORS)
-    text = _said(links) if guilty else f"unexpected {type(links[-1]).__name__}: {links[-1]}"
+    text = _said(links, homes) if guilty else f"unexpected {type(links[-1]).__name__}: {links[-1]}"
     places = [*files, *filter(None, [".".join(filter(None, _keys(links)))])]
     return ": ".join((*places, _shorten(text))), guilty
 
@@ -82,7 +81,7 @@ def _keys(links: list[BaseException]) -> Iterator[str]:
                 yield str(names["k"])
 
 
-def _said(links: list[BaseException]) -> str:
+def _said(links: list[BaseException], homes: Sequence[str]) -> str:
     """The message of the cause, in words of our own where jsonargparse's say little."""
     texts = [PATH_HINT.sub("", str(link)) for link in links]
     text = texts[-1]
@@ -95,9 +94,9 @@ def _said(links: list[BaseException]) -> str:
     if found := re.match(r"unrecognized arguments: ([^\s=]+)", text):
         return f"there is no option {found[1]}: {closest(found[1], _options(links))}"
     if found := re.match(r"Expected a dot import path string: (.*)", text):
-        return f"no class {found[1]!r}: {_closest_class(found[1])}"
+        return f"no class {found[1]!r}: {_closest_class(found[1], homes)}"
     if paths and isinstance(links[-1], ImportError | AttributeError):
-        return f"no class {paths[-1]!r} ({text}): {_closest_class(paths[-1])}"
+        return f"no class {paths[-1]!r} ({text}): {_closest_class(paths[-1], homes)}"
     if text.startswith("Expected a "):
         return _expected(texts)
     if text.startswith("Not a valid subclass of "):
@@ -127,9 +126,9 @@ def _options(links: list[BaseException]) -> list[str]:
     return [string for string in strings if string.startswith("--") and not string.endswith((".help", "+"))]
 
 
-def _closest_class(path: str) -> str:
+def _closest_class(path: str, homes: Sequence[str]) -> str:
     classes: dict[str, str] = {}
-    for home in HOMES:
+    for home in homes:
         for name in importlib.import_module(home).__all__:
             classes.setdefault(name, f"{home}.{name}")
     near = difflib.get_close_matches(path.rpartition(".")[2], classes, 3, 0.7)
