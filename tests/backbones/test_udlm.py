@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from lidar_lightning import UDLM
-from lidar_lightning.backbones import smiles
 from lidar_lightning.sampling import sample
 from lidar_lightning.utils.seeding import Generators
 from tests.conftest import tiny
@@ -201,23 +200,6 @@ def test_samples_do_not_depend_on_the_batch():
     whole = sample(model, model.solver(8), Generators(range(10)), None)
     part = sample(model, model.solver(8), Generators(range(3, 7)), None)
     assert torch.equal(whole.samples[3:7], part.samples) and whole.nfe == 8
-
-
-def test_smiles_round_trip():
-    strings = ["C", "C[NH2+]CC([O-])=O", "c1cc[nH]c1", "C#CC1(C)CN1"]
-    tokens = smiles.encode(strings, 24)
-    assert tokens.shape == (4, 24) and tokens[:, 0].eq(smiles.BOS).all() and smiles.decode(tokens) == strings
-    assert tokens[0].tolist() == [0, smiles.VOCABULARY.index("C"), 1] + [3] * 21
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [("", "empty"), ("CBr", "tokens outside the vocabulary: Br"), ("C" * 23, "23 tokens, at most 22")],
-)
-def test_unreadable_smiles_are_explained(text, reason):
-    assert reason in smiles.unreadable(text, 24)
-    with pytest.raises(ValueError, match="cannot encode the SMILES"):
-        smiles.encode([text], 24)
 
 
 @pytest.mark.parametrize(

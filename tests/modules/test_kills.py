@@ -25,7 +25,7 @@ from lidar_lightning.utils.lifetime import PARENT
 from tests.conftest import tiny
 from tests.modules.test_lidar_module import configuration
 from tests.runs.test_run_folder import files
-from tests.runs.test_run_paths import COMPARISON, fit_configuration
+from tests.runs.test_used_config import COMPARISON, fit_configuration
 
 REPOSITORY = Path(__file__).parents[2]
 VARYING = {"seconds", "lookahead_seconds", "peak_mib"}

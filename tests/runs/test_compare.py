@@ -3,20 +3,15 @@
 import copy
 import json
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from scipy import stats
 
 from benchmarks.compare import comparison_table, over_vanilla
 from lidar_lightning import UDLM, Lookahead, ValueModule
-from lidar_lightning.backbones import smiles
-from lidar_lightning.cli import main
 from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, SyntheticAccessibility
 from lidar_lightning.runs.comparison import Comparison, compare
 from lidar_lightning.runs.folder import RunFolder
@@ -25,12 +20,6 @@ from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR, PlannedLiDAR
 from lidar_lightning.utils.describe import describe
 
 SAMPLERS = {"best-of-n": BestOfN(), "smc": SMC(every=2), "lidar": LiDAR(Lookahead(2, 4))}
-
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return UDLM(len(smiles.VOCABULARY), 12, hidden_dim=16, n_blocks=1, n_heads=2, cond_dim=16, name="tiny").eval()
 
 
 def settings(model, out, **changes):
@@ -212,81 +201,6 @@ def test_pilots_are_reported_and_do_not_depend_on_what_is_drawn_first(model, tmp
     assert 7.6 <= rows[0, 1]["calls"] <= 8 and rows[0, 1]["pilot_calls"] > 4 * 4
 
 
-CONFIG = """
-backbone: {{class_path: lidar_lightning.UDLM.from_pretrained, init_args: {{pretrained_model_name_or_path: {model}}}}}
-reward: {{class_path: lidar_lightning.rewards.RingCount}}
-prompts: m
-samples: 2
-steps: 4
-budgets: [8]
-seeds: [0, 1]
-out: {out}
-samplers:
-  best-of-n: {{class_path: lidar_lightning.samplers.BestOfN}}
-  own: {{class_path: {own}}}
-"""
-
-
-VALUE = """
-  svdd-mc:
-    class_path: lidar_lightning.samplers.SVDD
-    init_args:
-      value: {{class_path: lidar_lightning.ValueModule.from_checkpoint, init_args: {{path: {path}}}}}
-"""
-
-
-def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
-    """`lidar fit -c configs/qm9/value.yaml`, then the entry that its first lines show."""
-    model.save_pretrained(tmp_path / "model")
-    config = Path(__file__).parents[2] / "configs" / "qm9" / "value.yaml"
-    options = {
-        "model.init_args.shape": "[12]",
-        "data.init_args.backbone.init_args.pretrained_model_name_or_path": tmp_path / "model",
-        "data.init_args.samples": 4,
-        "data.init_args.steps": 4,
-        "trainer.max_epochs": 1,
-        "trainer.accelerator": "cpu",
-        "trainer.logger": "false",
-        "trainer.enable_progress_bar": "false",
-    }
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", "-c", str(config), *(f"--{name}={value}" for name, value in options.items())]) == 0
-    text = CONFIG.format(model=tmp_path / "model", out=tmp_path / "out", own="lidar_lightning.samplers.SMC")
-    text += VALUE.format(path="outputs/qm9/value/last.ckpt")[1:]
-    (tmp_path / "compare.yaml").write_text(text)
-    assert main(["compare", "--config", "compare.yaml"]) == 0
-    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["methods"]
-    assert rows["svdd-mc @ 8"]["calls"] == 8 and rows["svdd-mc @ 8"]["reward_calls"] == 20
-    module = ValueModule.from_checkpoint("outputs/qm9/value/last.ckpt")
-    settings = json.loads((tmp_path / "out" / "svdd-mc @ 8" / "run.json").read_text())
-    assert settings["sampler"]["value"] == describe(module)
-    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    for path, message in (("nowhere.ckpt", "no checkpoint"), ("other.ckpt", "no checkpoint of `lidar fit`")):
-        with pytest.raises(ValueError, match=message):
-            ValueModule.from_checkpoint(path)
-
-
-def readme_example():
-    """The sampler that the README adds."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
-    return next(part.split("```")[0] for part in text.split("```python\n") if part.startswith("# batches.py"))
-
-
-@pytest.mark.slow
-def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
-    (tmp_path / "batches.py").write_text(readme_example())
-    model.save_pretrained(tmp_path / "model")
-    for out, processes in (("one", "1"), ("two", "2")):
-        text = CONFIG.format(model=tmp_path / "model", out=tmp_path / out, own="batches.Batches")
-        (tmp_path / "compare.yaml").write_text(text)
-        command = [sys.executable, "-m", "lidar_lightning.cli", "compare", "--config", "compare.yaml"]
-        environment = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}", "OMP_NUM_THREADS": "1"}
-        subprocess.run([*command, "--processes", processes], cwd=tmp_path, env=environment, check=True, timeout=300)
-    rows = [json.loads((tmp_path / out / "summary.json").read_text())["methods"] for out in ("one", "two")]
-    assert list(rows[0]) == ["vanilla", "best-of-n @ 8", "own @ 8"]
-    assert all(rows[0][row][key] == rows[1][row][key] for row in rows[0] for key in ("reward", "nfe"))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -300,8 +214,3 @@ def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
 def test_bad_input_is_named(model, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         compare(**settings(model, tmp_path, **changes))
-
-
-def test_command_line_reports_bad_input(tmp_path, capsys):
-    assert main(["compare", "--config", str(tmp_path / "missing.yaml")]) == 2
-    assert "File does not exist" in capsys.readouterr().err

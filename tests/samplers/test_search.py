@@ -5,7 +5,6 @@ own definition written out over the states.
 """
 
 import math
-from collections import defaultdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,7 +31,6 @@ from tests.exact import (
     FIVE,
     FIVE_FLOW,
     LENGTH,
-    STATES,
     TABLE,
     TOKENS,
     TOKENS_TILTED,
@@ -41,11 +39,12 @@ from tests.exact import (
     task,
     total_variation,
 )
-from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, noise, one_of_two, product, tilt, tokens_task
-
-LINEAR = Linear([0.6, 0.3])
+from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, noise, one_of_two, tilt, tokens_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+LINEAR = Linear([0.6, 0.3])
 
 
 def test_the_chain_is_the_model():
@@ -80,107 +79,6 @@ def test_svdd_with_the_true_value_samples_the_target():
     distance = total_variation(TOKENS.law(sampler(given, 2000)), tilt(CHAIN.law(), REWARD))
     assert distance < 0.05 + noise(tilt(CHAIN.law(), REWARD), 2000)[0]
     assert given.meter.network == 6 * 2000
-
-
-@pytest.mark.parametrize(("calls", "starts"), [(14, 2), (9, 1), (25, 4)])
-def test_rbf_is_its_own_definition(calls, starts):
-    """Four steps, followed over all (state, best value, calls left, calls rolled over)."""
-    chain, quota = Chain(4), (calls - starts) // 4
-    first = best_of(np.full(64, 1 / 64), chain.values[0], starts)
-    law = {(x, chain.values[0][x], calls - starts, 0): first[x] for x in range(64)}
-    for i in range(3):
-        values, after = chain.values[i + 1], defaultdict(float)
-        for (x, best, left, rolled), chance in law.items():
-            row, limit = chain.matrices[i][x], left if i == 2 else quota + rolled
-            beats = (values > best) & (i < 2)
-            missed = np.where(beats, 0, row)
-            for drawn in range(1, limit + 1):
-                for y in beats.nonzero()[0]:
-                    key = (y, values[y], left - drawn, limit - drawn)
-                    after[key] += chance * missed.sum() ** (drawn - 1) * row[y]
-            for y, mass in enumerate(best_of(missed, values, limit)):
-                after[y, best, left - limit, 0] += chance * mass
-        law = {key: chance for key, chance in after.items() if chance > 1e-9}
-    states = np.zeros(64)
-    for (x, *_), chance in law.items():
-        states[x] += chance
-    x = RBF(calls, starts)(tokens_task(4), 2000)
-    assert has_law(x, states @ chain.matrices[3])
-
-
-@pytest.mark.parametrize(
-    ("calls", "values", "expected"),
-    [
-        (16, [0.0, 1.0, *[0.5] * 5, 0.8, 0.7, 0.6, *[2.0] * 6], [1, 1, 5, 3, 6]),
-        (17, [0.0, *[-1.0] * 16], [1, 3, 3, 3, 7]),
-    ],
-)
-def test_rbf_rolls_over_what_is_left(calls, values, expected, monkeypatch):
-    """Quota 3: the first child beats the start and leaves 2; 5 and then 3 children fail to beat it; the end takes 6.
-    Where none beats the start every step takes 3, and the end what is left."""
-    given, values = tokens_task(5), iter(values)
-    times, predict = [], given.predict
-    monkeypatch.setattr(given, "predict", lambda x, t: times.append(t) or predict(x, t))
-    monkeypatch.setattr(given, "value", lambda x0: torch.tensor([next(values)], dtype=torch.float64))
-    RBF(calls, 1)(given, 1)
-    assert [times.count(t) for t, _ in given.steps] == expected
-
-
-def test_rbf_spends_its_budget_and_gains_by_it():
-    for model, reward in ((TOKENS, TABLE), (FIVE, LINEAR)):
-        mean = []
-        for calls in (16, 40, 80):
-            given = task(model, reward, 1.0, 8)
-            mean.append(reward(RBF(calls, 4)(given, 200), []).mean().item())
-            assert given.meter.network == given.meter.rewards == 200 * calls
-        assert mean[0] + 0.1 < mean[1] < mean[2]
-
-
-def guided_matrices(chain, gamma):
-    """The matrix of each step of a chain, guided by D-CBG as it is defined."""
-    matrices = []
-    for values, tokens in zip(chain.values, chain.tokens, strict=False):
-        change = np.zeros_like(tokens)
-        for x, place, token in np.ndindex(change.shape):
-            edited = STATES[x].copy()
-            edited[place] = token
-            change[x, place, token] = values[edited @ VOCAB ** np.arange(LENGTH)[::-1]]
-        guided = tokens * np.exp(gamma * change)
-        matrices.append(product(guided / guided.sum(-1, keepdims=True)))
-    return matrices
-
-
-def with_guided(chain, matrices, places):
-    return chain.law([matrices[i] if i in places else plain for i, plain in enumerate(chain.matrices)])
-
-
-def test_dcbg_is_its_own_definition():
-    matrices = guided_matrices(CHAIN, 1.5)
-    assert has_law(DCBG(1.5)(tokens_task(), 2000), CHAIN.law(matrices))
-    # Of 6 steps 2 are guided, in the middle of either half.
-    assert has_law(DCBG(1.5, calls=6 + 2 * 9)(tokens_task(), 2000), with_guided(CHAIN, matrices, (1, 4)))
-
-
-def test_dcbg_guides_where_it_acts():
-    """What guiding one step changes of the law that the run ends in, by enumeration, with the steps of UDLM's solver.
-
-    The first step is from pure noise and the last from settled tokens: neither changes anything.
-    """
-    chain = Chain(32, power=2.0)
-    matrices = guided_matrices(chain, 1.0)
-    effects = [total_variation(with_guided(chain, matrices, (i,)), chain.law()) for i in range(32)]
-    assert max(effects[0], effects[-1]) < 0.1 * max(effects)
-    for paid in range(1, 7):
-        places = [i for i, guided in enumerate(DCBG(calls=32 + paid * 9).places(32, LENGTH, VOCAB)) if guided]
-        assert len(places) == paid
-        # Guided at the ends of equal stretches, the last of them would change less than a tenth of the best.
-        assert min(effects[i] for i in places[-1:]) > 0.3 * max(effects)
-        assert np.mean([effects[i] for i in places]) > 0.5 * max(effects)
-
-
-def test_dcbg_guides_some_positions_of_one_more_step():
-    places = DCBG(calls=6 + 9 + 6).places(6, LENGTH, VOCAB)
-    assert places == [[], [0, 1, 2], [], [], [0, 1], []]
 
 
 # Costs and refusals
