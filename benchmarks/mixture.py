@@ -8,12 +8,9 @@ same 40 ancestral steps. Writes mixture.md beside this file.
 
 import json
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from statistics import mean
-from typing import NamedTuple
 
 import lightning as L
 import torch
@@ -21,9 +18,10 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from benchmarks.mixture_law import LAMBDA, LINEAR, QUADRATIC, SPREAD, STEPS, expected, log_density, rewarded
+from benchmarks.mixture_table import Row, places, table
 from lidar_lightning import Lookahead, Reward
 from lidar_lightning.modules.value import ValueModule, rollouts
-from lidar_lightning.runs.intervals import interval
 from lidar_lightning.samplers import (
     DAS,
     DPS,
@@ -41,11 +39,6 @@ from lidar_lightning.samplers import (
 from lidar_lightning.utils.files import write_atomically
 from tests.exact import FIVE, ExactMixture, Linear, Quadratic, large, total_variation
 
-LAMBDA, STEPS = 0.2, 40
-CENTRE = FIVE.means[0]
-QUADRATIC, LINEAR = Quadratic(CENTRE), Linear(2 * CENTRE)
-SPREAD = (FIVE.means.square().sum(1).mean() / 2 + FIVE.std**2).sqrt().item()
-"""Standard deviation of all the data, per coordinate: what the damping of UG and DPS assumes."""
 HEADER = """# Samplers where the rewarded law is known
 
 Five modes (radius 3, sd 0.4), target p(x) exp({temperature} r(x)), {steps} ancestral steps. Mean ± half of a 95%
@@ -62,17 +55,6 @@ curvature is the reward's own, 2. That of a linear reward is 0: damping changes 
 """
 
 
-class Row(NamedTuple):
-    """What a method did: E[r] and TV of each seed, TV of all seeds together, and its costs."""
-
-    rewards: list[float]
-    distances: list[float]
-    pooled: float
-    calls: float = 0
-    shared: float = 0
-    backward: float = 0
-
-
 class TrainedSVDD(SVDD):
     """SVDD-MC, whose value network is fitted on 500 plain samples of the task first."""
 
@@ -85,33 +67,6 @@ class TrainedSVDD(SVDD):
         )  # fmt: skip
         trainer.fit(self.value, DataLoader(rollouts(task, 500), batch_size=1000, shuffle=True))
         return super().draw(task, count)
-
-
-def rewarded(reward: Linear | Quadratic) -> ExactMixture:
-    """p(x) exp(lambda r(x)): a mixture as well, whose means have moved."""
-    if isinstance(reward, Linear):
-        means = FIVE.means + LAMBDA * FIVE.std**2 * reward.direction
-        return ExactMixture(means, FIVE.std, (LAMBDA * FIVE.means @ reward.direction).softmax(0))
-    pull = 1 + 2 * LAMBDA * FIVE.std**2
-    log_weights = -LAMBDA / pull * (FIVE.means - reward.centre).square().sum(1)
-    means = (FIVE.means + (pull - 1) * reward.centre) / pull
-    return ExactMixture(means, FIVE.std / math.sqrt(pull), log_weights.softmax(0))
-
-
-def expected(reward: Linear | Quadratic) -> float:
-    """E[r] under p(x) exp(lambda r(x))."""
-    target = rewarded(reward)
-    at_means = reward(target.means, [])
-    spread = 0.0 if isinstance(reward, Linear) else target.means.shape[1] * target.std**2
-    return (target.weights @ (at_means - spread)).item()
-
-
-def log_density(model: ExactMixture, x_t: Tensor, t: Tensor) -> Tensor:
-    """Of x_t (B, 2) at times t (B,), up to a constant."""
-    alpha, sigma = model.schedule(t)
-    variance = (alpha * model.std).square() + sigma.square()
-    squares = (x_t[:, None] - alpha[:, None, None] * model.means).square().sum(-1)
-    return (model.weights.log() - squares / (2 * variance[:, None])).logsumexp(1) - variance.log()
 
 
 def methods(reward: Linear | Quadratic) -> dict[str, Sampler]:
@@ -219,43 +174,6 @@ def bounds(reward: Linear | Quadratic, seeds: int, count: int) -> dict[str, Row]
         "exact guidance (a large bank)": measure(BestOfN(1), reward, seeds, count, target),
         "exact guidance, 400 steps": measure(BestOfN(1), reward, seeds, count, target, 400),
     }
-
-
-def error(row: Row, exact: float) -> float:
-    """Mean distance of a seed's E[r] from the exact one."""
-    return mean(abs(reward - exact) for reward in row.rewards)
-
-
-def table(rows: dict[str, Row], exact: float) -> list[str]:
-    """Lines of markdown."""
-
-    def pair(values: list[float], digits: int) -> str:
-        return interval(values, [""] * len(values), range(len(values))).text(digits)
-
-    lines = ["| method | E[r] | error | TV, one seed | TV, all seeds | network calls | shared | backward |"]
-    lines.append("|---" * 8 + "|")
-    for name, row in rows.items():
-        cells = [name, pair(row.rewards, 2), f"{error(row, exact):.2f}", pair(row.distances, 3)]
-        cells += [f"{row.pooled:.3f}", *(f"{number:.0f}" for number in (row.calls, row.shared, row.backward))]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
-def places(rows: dict[str, Row], draws: Row, exact: float) -> list[str]:
-    """Who is nearest to the exact law, and where the rows of LiDAR stand."""
-    measures: dict[str, Callable[[Row], float]] = {
-        "error of E[r]": lambda row: error(row, exact),
-        "TV of one seed": lambda row: mean(row.distances),
-    }
-    lines = []
-    for what, distance in measures.items():
-        order = sorted(rows, key=lambda name: distance(rows[name]))
-        first = "; ".join(f"{name} ({distance(rows[name]):.3f})" for name in order[:8])
-        lidar = "; ".join(f"{name} {place}" for place, name in enumerate(order, 1) if name.startswith("LiDAR"))
-        plainly = "" if order[0].startswith("LiDAR") else "LiDAR is not first. "
-        lines.append(f"- By {what}: {plainly}The nearest of {len(order)} are {first}; draws of the exact law have")
-        lines.append(f"  {distance(draws):.3f}. Places of LiDAR: {lidar}.")
-    return lines
 
 
 def main(seeds: int = 10, count: int = 1000, out: str = "outputs/benchmarks/mixture") -> None:

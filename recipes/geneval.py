@@ -1,6 +1,7 @@
 """GenEval accuracy of a predict run: `python -m recipes.geneval RUN --metadata evaluation_metadata.jsonl`."""
 
-from lidar_lightning.evaluation.geneval import ClipColours, Detector, evaluate_run
+from lidar_lightning.evaluation.detection import ClipColours, Detector
+from lidar_lightning.evaluation.geneval import evaluate_run
 
 
 def main(run: str, metadata: str, device: str = "cpu") -> dict[str, float]:

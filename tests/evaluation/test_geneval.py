@@ -9,16 +9,8 @@ import pytest
 import torch
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from lidar_lightning.evaluation.geneval import (
-    COLOURS,
-    ClipColours,
-    Detection,
-    Detector,
-    evaluate_run,
-    relations,
-    spellings,
-    verdict,
-)
+from lidar_lightning.evaluation.detection import COLOURS, ClipColours, Detection, Detector, spellings
+from lidar_lightning.evaluation.geneval import evaluate_run, relations, verdict
 from lidar_lightning.utils.pictures import save_png
 
 PICTURE = torch.zeros(3, 100, 100)

@@ -8,7 +8,7 @@ import transformers
 from datamodules.picture_pairs import download_pairs
 from lidar_lightning import UDLM, StableDiffusion
 from lidar_lightning.backbones.loading import load_lora, load_network, load_tiny_vae
-from lidar_lightning.evaluation.geneval import Detector
+from lidar_lightning.evaluation.detection import Detector
 from lidar_lightning.rewards.weights import find_file, pretrained
 from lidar_lightning.shapes.scorer import ShapesScorer
 from lidar_lightning.utils.hub import at_revision

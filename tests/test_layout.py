@@ -1,4 +1,4 @@
-"""Imports go one way: recipes -> datamodules -> lidar_lightning, and within the package from each unit downwards."""
+"""Imports go one way: recipes -> datamodules -> lidar_lightning, and within the package downwards; files are short."""
 
 import ast
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ LAYERS = (
     "cli",
 )  # fmt: skip
 """Units of the package from the bottom to the top; units of one layer do not import each other."""
+LONGEST = 250
+"""Lines of a file: above that it holds more than one concept."""
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer.split()}
 
 
@@ -86,3 +88,9 @@ def test_the_root_holds_few_modules():
     assert {path.stem for path in (ROOT / "lidar_lightning").glob("*.py")} == {
         "__init__", "cli", "functional", "parametrisation", "sampling", "schedules"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["lidar_lightning", "datamodules", "recipes", "benchmarks", "tests"])
+def test_no_file_is_long(folder):
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert not {str(path): count for path, count in lines.items() if count > LONGEST}
