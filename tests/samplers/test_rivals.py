@@ -14,7 +14,7 @@ from lidar_lightning.backbones import smiles
 from lidar_lightning.cli import main
 from lidar_lightning.samplers import ParticleSampler, Sampler
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LOOKAHEAD = {"class_path": "lidar_lightning.Lookahead", "init_args": {"steps": 2, "n": 12}}
 RIVALS = {
     "drafts": ("BestOfN", {"steps": 2}),
