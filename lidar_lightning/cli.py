@@ -23,6 +23,7 @@ from lidar_lightning.modules.checkpoints import claim_folders
 from lidar_lightning.runs.used_config import SaveUsedConfig
 from lidar_lightning.utils.errors import closest, one_line
 from lidar_lightning.utils.lifetime import end_with_parent
+from lidar_lightning.utils.parser import SettingsParser
 
 logger = logging.getLogger("lidar_lightning")
 HOMES = (
@@ -35,13 +36,13 @@ USAGE = """usage: lidar COMMAND ...
   validate  validate:              lidar validate -c configs/qm9/pretrain.yaml --ckpt_path CHECKPOINT
   predict   sample with guidance:  lidar predict -c configs/qm9/lidar.yaml [--ckpt_path CHECKPOINT]
   demo      vanilla, LiDAR, DPO and DPO+LiDAR on molecules and pictures, in minutes, without a download
-  compare   samplers at equal budgets:  lidar compare --config configs/shapes/compare.yaml [--processes N]
+  compare   samplers at equal budgets:  lidar compare -c configs/shapes/compare.yaml [--processes N]
   report    write RUN/report.html: lidar report RUN
 
 `lidar COMMAND --help` lists the options of each; --debug shows the traceback of an error."""
 
 
-class Parser(LightningArgumentParser):
+class Parser(SettingsParser, LightningArgumentParser):
     """Raises what it finds wrong, with its options and the file where it stands, in place of printing its usage."""
 
     def __init__(self, *args: Any, **settings: Any):
@@ -72,6 +73,9 @@ class Parser(LightningArgumentParser):
 
 class LidarCLI(LightningCLI):
     """LightningCLI with the subcommands that mean something here; classes are named in the YAML."""
+
+    def __init__(self, *args: Any, **settings: Any):
+        super().__init__(*args, **{"parser_class": Parser, **settings})
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -145,7 +149,6 @@ def run(arguments: Sequence[str]) -> None:
             subclass_mode_data=True,
             save_config_callback=SaveUsedConfig,
             seed_everything_default=0,
-            parser_class=Parser,
             args=list(arguments),
         )
     else:

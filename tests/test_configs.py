@@ -57,3 +57,8 @@ def test_config_builds_its_objects(path, monkeypatch, pipelines):
     )  # fmt: skip
     owner = cli.datamodule if path.stem == "value" else cli.model
     assert owner.backbone.schedule is not None and cli.datamodule is not None
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_settings_are_plain_arguments(path):
+    assert "dict_kwargs" not in path.read_text()

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, auto_parser
+from jsonargparse import auto_parser
 
 from lidar_lightning.runs.comparison import Comparison, compare
 from lidar_lightning.runs.used_config import write_config
 from lidar_lightning.utils import lifetime
+from lidar_lightning.utils.parser import SettingsParser
 
 WORKER = """
 import runpy, sys
@@ -22,7 +23,7 @@ read(["--config", sys.argv[2]])[0].work()
 """A process is tied to its parent before the imports, which may take a minute on a busy machine."""
 
 
-def compare_command(arguments: Sequence[str], parser_class: Any = ArgumentParser) -> str:
+def compare_command(arguments: Sequence[str], parser_class: Any = SettingsParser) -> str:
     """Draws and tabulates what a command line says, e.g. ["--config", FILE, "--processes", "2"].
 
     Returns:
@@ -42,7 +43,7 @@ def compare_command(arguments: Sequence[str], parser_class: Any = ArgumentParser
     return str(comparison.finish())
 
 
-def read(arguments: Sequence[str], parser_class: Any = ArgumentParser) -> tuple[Comparison, int, str]:
+def read(arguments: Sequence[str], parser_class: Any = SettingsParser) -> tuple[Comparison, int, str]:
     """The comparison of a command line, the number of its processes, and its configuration as YAML."""
     parser = auto_parser(compare, as_positional=False, parser_class=parser_class)
     config = parser.parse_args(list(arguments))

@@ -14,6 +14,8 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from safetensors import SafetensorError
 
+from lidar_lightning.utils.parser import SettingsParser
+
 INPUT_ERRORS = (
     ValueError, OSError, ImportError, SyntaxError, RuntimeError, argparse.ArgumentError, MisconfigurationException,
     SafetensorError, pickle.UnpicklingError, yaml.YAMLError,
@@ -138,8 +140,6 @@ def _closest_class(path: str, homes: Sequence[str]) -> str:
 
 def _parameters(path: str) -> list[str]:
     """Names of the arguments of a class or function, those of its `**settings` included."""
-    from jsonargparse import ArgumentParser
-
     home, _, name = path.rpartition(".")
     try:
         owner: Any = importlib.import_module(home)
@@ -147,7 +147,7 @@ def _parameters(path: str) -> list[str]:
     except ImportError:
         home, _, owner_name = home.rpartition(".")
         called = getattr(getattr(importlib.import_module(home), owner_name), name)
-    parser = ArgumentParser(exit_on_error=False)
+    parser = SettingsParser(exit_on_error=False)
     add = parser.add_class_arguments if inspect.isclass(called) else parser.add_function_arguments
     return add(called, fail_untyped=False)
 
