@@ -152,8 +152,8 @@ def main(
     if only and (unknown := set(only) - set(tables)):
         raise ValueError(f"no tables {sorted(unknown)}: choose from {list(tables)}")
     drawn, tuned = DPO.get(folder.name, ({}, {}))
-    pairs = shapes.banks(str(folder / "banks"), model, **drawn)
-    checkpoint = shapes.dpo(pairs, str(folder / "dpo"), model, **tuned)
+    banks = shapes.banks(str(folder / "banks"), model, **drawn)
+    checkpoint = shapes.dpo(banks, str(folder / "dpo"), model, **tuned)
     wanted = {setting for name, table in tables.items() if only is None or name in only for setting in table}
     rows: dict[Setting, dict[str, float]] = {}
     for setting in tqdm(list(dict.fromkeys(setting for table in tables.values() for setting in table)), unit="row"):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
 from datamodules.shapes import Scenes, whole
-from lidar_lightning.backbones.vae import encode, vae_fingerprint
+from lidar_lightning.backbones.vae import latents_of, vae_fingerprint
 from lidar_lightning.utils.files import expand, sweep, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class LatentsDataModule(L.LightningDataModule):
         logger.info("encoding %d pictures (%s)", len(scenes), split)
         batches = DataLoader(scenes, self.batch_size, collate_fn=whole)
         with torch.autocast(self.vae.device.type, torch.bfloat16):
-            latents = [encode(self.vae, batch["image"]).half() for batch in batches]
+            latents = [latents_of(self.vae, batch["image"]).half() for batch in batches]
         write_atomically(self.path(split), save({"latents": torch.cat(latents).contiguous().cpu()}))
 
     def setup(self, stage: str | None = None) -> None:

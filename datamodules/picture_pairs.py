@@ -124,7 +124,7 @@ def encode_pairs(
             continue
         if is_picture:
             pixels = fit(read_picture(Path(key)), backbone.height, backbone.width)  # type: ignore[arg-type]
-            tensors = {"latents": backbone.encode_samples(pixels[None])[0]}
+            tensors = {"latents": backbone.x0_of(pixels[None])[0]}
         else:
             condition = backbone.encode([key])
             tensors = {name: value[0] for name, value in condition.items() if not name.startswith("negative_")}

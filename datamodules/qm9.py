@@ -63,7 +63,7 @@ class QM9DataModule(L.LightningDataModule):
         if self.unreadable:
             named = "; ".join(f"{row} ({reason})" for row, reason in list(self.unreadable.items())[:5])
             logger.warning("left out %d of %d rows: %s ...", len(self.unreadable), len(strings), named)
-        tokens = smiles.encode([s for s, reason in zip(strings, reasons, strict=True) if not reason], self.length)
+        tokens = smiles.tokens_of([s for s, reason in zip(strings, reasons, strict=True) if not reason], self.length)
         if not 0 < self.validation < len(tokens):
             raise ValueError(f"cannot hold out validation={self.validation} of {len(tokens)} readable rows")
         order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(self.seed))

@@ -41,7 +41,7 @@ def trajectory(
     guidance: Guidance | None = None,
     place: int = 0,
 ) -> Iterator[Step]:
-    """The steps of a solver from x (B, *S), which `solver.begin` gave, one after the other.
+    """The steps of a solver from x (B, *S), which `solver.start` gave, one after the other.
 
     Args:
         guidance: edits each prediction; None samples the model itself.
@@ -90,7 +90,7 @@ def sample(
     def denoiser(x_t: Tensor, t: float) -> Tensor:
         return backbone.predict(x_t, torch.full((len(x_t),), t, dtype=torch.float64, device=x_t.device), condition)
 
-    x = solver.begin(backbone.prior(generators))
+    x = solver.start(backbone.prior(generators))
     with backbone.active():
         for number, step in enumerate(trajectory(denoiser, solver, x, generators, guidance), 1):
             x = step.x

@@ -52,9 +52,9 @@ def pictures(
 ) -> str:
     """Pictures of coloured shapes. Writes `out`/summary.json and `out`/report.html, and returns its path."""
     folder = expand(out)
-    pairs = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
+    drawn = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
     training = str(folder / "training" / "dpo")
-    checkpoint = shapes.dpo(pairs, training, model, dpo_steps, fraction=0.25, reward=reward)
+    checkpoint = shapes.dpo(drawn, training, model, dpo_steps, fraction=0.25, reward=reward)
     for method in METHODS:
         shapes.lidar(
             str(folder / method), model, "dpm-5" if "lidar" in method else None, n, steps, prompts=prompts, seed=seed,

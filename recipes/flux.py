@@ -1,4 +1,4 @@
-"""FLUX.1-dev: `python -m recipes.flux lidar --prompts FILE`, or `dpo --pairs FOLDER` and `lidar --checkpoint`."""
+"""FLUX.1-dev: `python -m recipes.flux lidar --prompts FILE`, or `dpo --path FOLDER` and `lidar --checkpoint`."""
 
 from lidar_lightning import Flux, Lookahead
 from lidar_lightning.rewards import ImageReward, Reward
@@ -35,7 +35,7 @@ def lidar(
 
 
 def dpo(
-    pairs: str,
+    path: str,
     out: str = "outputs/flux/dpo",
     model: str = MODEL,
     reward: Reward | None = None,
@@ -44,7 +44,7 @@ def dpo(
 ) -> str:
     """Fine-tunes on a folder of picture pairs, or on the scored banks of a `lidar` run and a reward."""
     backbone = Flux.from_pretrained(model, dtype="bfloat16", height=size, width=size)
-    return fine_tune(backbone, pairs, out, beta=100.0, reward=reward, steps=steps)
+    return fine_tune(backbone, path, out, beta=100.0, reward=reward, steps=steps)
 
 
 if __name__ == "__main__":

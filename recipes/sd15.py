@@ -1,4 +1,4 @@
-"""SD 1.5: `python -m recipes.sd15 lidar --prompts FILE`, or `dpo --pairs FOLDER` and `lidar --checkpoint`."""
+"""SD 1.5: `python -m recipes.sd15 lidar --prompts FILE`, or `dpo --path FOLDER` and `lidar --checkpoint`."""
 
 from lidar_lightning import Lookahead, StableDiffusion
 from lidar_lightning.rewards import ImageReward, Reward
@@ -37,7 +37,7 @@ def lidar(
 
 
 def dpo(
-    pairs: str,
+    path: str,
     out: str = "outputs/sd15/dpo",
     model: str = MODEL,
     reward: Reward | None = None,
@@ -46,7 +46,7 @@ def dpo(
 ) -> str:
     """Fine-tunes on a folder of picture pairs, or on the scored banks of a `lidar` run and a reward."""
     backbone = StableDiffusion.from_pretrained(model, dtype="float32", height=size, width=size)
-    return fine_tune(backbone, pairs, out, beta=5000.0, reward=reward, steps=steps)
+    return fine_tune(backbone, path, out, beta=5000.0, reward=reward, steps=steps)
 
 
 if __name__ == "__main__":

@@ -87,13 +87,13 @@ def banks(
 
 
 def dpo(
-    pairs: str = "outputs/shapes/banks",
+    path: str = "outputs/shapes/banks",
     out: str = "outputs/shapes/dpo",
     model: str = MODEL,
     steps: int = 400,
     lr: float = 6e-4,
     beta: float = 200.0,
-    per_bank: int = 20,
+    pairs: int = 20,
     fraction: float = 0.1,
     decay: float = 1.0,
     batch_size: int = 32,
@@ -101,8 +101,8 @@ def dpo(
 ) -> str:
     """Fine-tunes LoRA adapters on the best against the worst of each bank and returns the path of their checkpoint."""
     return fine_tune(
-        load(model), pairs, out, beta, ShapesReward(reward), steps, lr, rank=16, batch_size=batch_size, accumulate=1,
-        precision="32-true", per_bank=per_bank, fraction=fraction, decay=decay,
+        load(model), path, out, beta, ShapesReward(reward), steps, lr, rank=16, batch_size=batch_size, accumulate=1,
+        precision="32-true", pairs=pairs, fraction=fraction, decay=decay,
     )  # fmt: skip
 
 

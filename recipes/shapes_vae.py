@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from datamodules import ShapesDataModule
-from lidar_lightning.backbones.vae import encode
+from lidar_lightning.backbones.vae import latents_of
 from lidar_lightning.pretraining.autoencoder import AutoencoderModule
 from lidar_lightning.shapes.networks import autoencoder, standardise
 from lidar_lightning.utils.files import expand
@@ -37,7 +37,7 @@ def main(
     fit(AutoencoderModule(vae, lr=lr, decay=decay), data, folder, steps, precision, save_every)
     vae = copy.deepcopy(vae).eval()
     pictures = (data.training.__getitems__(range(i, i + 64))["image"] for i in range(0, 512, 64))
-    standardise(vae, torch.cat([encode(vae, images) for images in pictures]))
+    standardise(vae, torch.cat([latents_of(vae, images) for images in pictures]))
     vae.half().save_pretrained(folder / "vae")
     return folder / "vae"
 

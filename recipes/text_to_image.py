@@ -34,7 +34,7 @@ def sample(
 
 def fine_tune(
     backbone: Backbone,
-    pairs: str,
+    path: str,
     out: str,
     beta: float,
     reward: Reward | None = None,
@@ -44,17 +44,17 @@ def fine_tune(
     batch_size: int = 1,
     accumulate: int = 16,
     precision: Any = "bf16-mixed",
-    per_bank: int = 2048,
+    pairs: int = 2048,
     fraction: float = 0.25,
     decay: float = 0.0,
 ) -> str:
     """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped.
 
-    `pairs` is a folder of picture pairs, or of scored banks, each of which gives `per_bank` pairs of its best and worst
+    `path` is a folder of picture pairs, or of scored banks, each of which gives `pairs` pairs of its best and worst
     `fraction`.
     """
     L.seed_everything(0, verbose=False)
-    data = PreferenceDataModule(pairs, reward, per_bank, fraction, batch_size=batch_size)
+    data = PreferenceDataModule(path, reward, pairs, fraction, batch_size=batch_size)
     module = DPOModule(backbone, beta, LoRA(rank, rank), lr, draws=1, decay=decay, export=f"{out}/lora")
     return fit(module, data, out, steps, accumulate, precision)
 

@@ -188,13 +188,13 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in module.state_dict().items() if name in trained}
 
 
-def describe(lora: LoRA | None, base: str) -> dict[str, Any]:
+def to_checkpoint(lora: LoRA | None, base: str) -> dict[str, Any]:
     """What a checkpoint says of its adapters: their settings and the fingerprint of the weights under them."""
     return {"lora": asdict(lora) if lora else None, "base": base}
 
 
-def described(checkpoint: dict[str, Any]) -> tuple[LoRA | None, str | None]:
-    """What `describe` said: the adapters of a checkpoint, or None, and the fingerprint of the weights under them.
+def from_checkpoint(checkpoint: dict[str, Any]) -> tuple[LoRA | None, str | None]:
+    """What `to_checkpoint` said: the adapters of a checkpoint, or None, and the fingerprint of the weights under them.
 
     Raises:
         ValueError: if a checkpoint says it otherwise.
@@ -218,7 +218,7 @@ def prepare_for_checkpoint(backbone: Backbone, checkpoint: dict[str, Any], base:
     Raises:
         ValueError: if the checkpoint belongs to other weights or to another architecture, or lacks a part.
     """
-    lora, trained_on = described(checkpoint)
+    lora, trained_on = from_checkpoint(checkpoint)
     if lora:
         if trained_on != base:
             raise ValueError(

@@ -51,7 +51,7 @@ class Backbone(nn.Module, ABC):
         """Clean samples (B, *S) to what rewards score: a list of SMILES, or pixels."""
 
     @abstractmethod
-    def encode_samples(self, samples: Any) -> Tensor:
+    def x0_of(self, samples: Any) -> Tensor:
         """The inverse of `decode`: what rewards score to clean samples (B, *S)."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.backbones.prompts import check_prompt, text_encoders
-from lidar_lightning.backbones.vae import decode, encode, vae_fingerprint
+from lidar_lightning.backbones.vae import decode, latents_of, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
 from lidar_lightning.solvers.gaussian import GaussianAncestral
 from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
@@ -93,7 +93,7 @@ class LatentBackbone(PipelineBackbone):
         with self.placed(self.pipe.vae, stay=torch.is_grad_enabled() and x0.requires_grad):
             return decode(self.pipe.vae, self.unpack(x0))
 
-    def encode_samples(self, samples: Tensor) -> Tensor:
+    def x0_of(self, samples: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) in [0, 1] to the mode of their latents (B, *S) float32.
 
         Raises:
@@ -103,7 +103,7 @@ class LatentBackbone(PipelineBackbone):
         if samples.shape[1:] != (3, self.height, self.width):
             raise ValueError(f"pictures must be (3, {self.height}, {self.width}), got {tuple(samples.shape[1:])}")
         with self.placed(self.pipe.vae):
-            return self.pack(encode(self.pipe.vae, samples))
+            return self.pack(latents_of(self.pipe.vae, samples))
 
     def pack(self, latents: Tensor) -> Tensor:
         """Latents (B, C, H, W) as the network takes them (B, *S)."""

@@ -27,7 +27,7 @@ def unreadable(smiles: str, length: int) -> str | None:
     return f"tokens outside the vocabulary: {' '.join(unknown)}" if unknown else None
 
 
-def encode(smiles: Sequence[str], length: int) -> Tensor:
+def tokens_of(smiles: Sequence[str], length: int) -> Tensor:
     """Strings to (n, length) int64: <bos>, the tokens, <eos>, then <pad>.
 
     Raises:

@@ -106,9 +106,9 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
         """Tokens (B, L) to SMILES strings, valid or not."""
         return smiles.decode(x0)
 
-    def encode_samples(self, samples: Sequence[str]) -> Tensor:
+    def x0_of(self, samples: Sequence[str]) -> Tensor:
         """SMILES strings to clean tokens (n, L) int64. Raises ValueError naming one that does not fit."""
-        return smiles.encode(samples, self.model_length).to(self.device)
+        return smiles.tokens_of(samples, self.model_length).to(self.device)
 
     def solver(self, steps: int = 32) -> Ancestral:
         return Ancestral(self.schedule, steps)

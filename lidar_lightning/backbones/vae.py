@@ -56,7 +56,7 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: Any, pixels: Tensor) -> Tensor:
+def latents_of(vae: Any, pixels: Tensor) -> Tensor:
     """Pixels (B, 3, H, W) in [0, 1] to the mode of their diffusion latents (B, C, h, w) float32."""
     latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode()
     return (latents.float() - offset(vae)) * vae.config.scaling_factor

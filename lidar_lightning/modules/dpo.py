@@ -91,7 +91,7 @@ class DPOModule(TuningModule):
 
     def _step(self, batch: dict[str, Any], stage: str, seed: int) -> Tensor:
         chosen, rejected = (
-            value if isinstance(value, Tensor) else self.backbone.encode_samples(value)
+            value if isinstance(value, Tensor) else self.backbone.x0_of(value)
             for value in (batch["chosen"], batch["rejected"])
         )
         condition = batch["condition"] if "condition" in batch else self.backbone.encode(batch["prompt"])

@@ -74,7 +74,7 @@ class RewardTuningModule(TuningModule):
         """Clean samples (B, *S), or clean predictions of a late step, with gradients to the trained weights."""
         generators = Generators([stream_seed(seed, prompt, i) for i, prompt in enumerate(prompts)], self.device)
         condition = self.backbone.encode(prompts)
-        x = self.solver.begin(self.backbone.prior(generators))
+        x = self.solver.start(self.backbone.prior(generators))
         times = self.solver.times.tolist()
         first = len(times) - 1 - self.truncation
         if self.method == "refl":

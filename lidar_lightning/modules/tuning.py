@@ -12,8 +12,8 @@ from lidar_lightning.backbones.adapters import (
     LoRA,
     adapter_names,
     add_lora,
-    describe,
     prepare_for_checkpoint,
+    to_checkpoint,
     trained_state,
 )
 from lidar_lightning.modules.training import TrainingModule, positive
@@ -82,7 +82,7 @@ class TuningModule(TrainingModule):
         # Otherwise LightningCLI would put this class in the place of the predicting one.
         checkpoint.pop("hyper_parameters", None)
         checkpoint["state_dict"] = trained_state(self)
-        checkpoint["adapters"] = describe(self.lora, self.base)
+        checkpoint["adapters"] = to_checkpoint(self.lora, self.base)
         checkpoint["settings"] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ class AutoencoderModule(MuonModule):
     Args:
         vae: the autoencoder.
         lr: peak learning rate.
-        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         kl: weight of the Kullback-Leibler divergence from the standard normal, in nats per latent number.
     """
 
@@ -26,11 +26,11 @@ class AutoencoderModule(MuonModule):
         self,
         vae: Any,
         lr: float = 2e-3,
-        warmup: float = 0.03,
+        warmup_fraction: float = 0.03,
         decay: float = 0.5,
         kl: float = 1e-4,
     ):
-        super().__init__(lr, warmup, decay)
+        super().__init__(lr, warmup_fraction, decay)
         if not 0 <= kl < float("inf"):
             raise ValueError(f"kl, the weight of the divergence, must be finite and at least 0, got {kl}")
         self.vae, self.kl = vae, kl

@@ -24,7 +24,7 @@ class ContrastiveModule(MuonModule):
     Args:
         model: the scorer.
         lr: peak learning rate.
-        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         noise: largest standard deviation of the noise, in units of the [0, 1] range.
     """
 
@@ -32,11 +32,11 @@ class ContrastiveModule(MuonModule):
         self,
         model: ShapesScorer,
         lr: float = 2e-3,
-        warmup: float = 0.05,
+        warmup_fraction: float = 0.05,
         decay: float = 0.5,
         noise: float = 0.05,
     ):
-        super().__init__(lr, warmup, decay)
+        super().__init__(lr, warmup_fraction, decay)
         if not 0 <= noise < float("inf"):
             raise ValueError(f"noise is a standard deviation, at least 0 and finite, got {noise}")
         self.model, self.noise = model, noise

@@ -31,7 +31,7 @@ class LatentPretrainModule(MuonModule):
     Args:
         pipe: the pipeline; the weights of its parts are trained in place.
         lr: peak learning rate of Muon and AdamW.
-        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         dropout: fraction of captions that are left out, in [0, 1].
         per_category: held-out captions of each category drawn at each validation, one picture each; 0 draws none.
         steps: of the pipeline's sampler.
@@ -42,14 +42,14 @@ class LatentPretrainModule(MuonModule):
         self,
         pipe: Any,
         lr: float = 2e-3,
-        warmup: float = 0.02,
+        warmup_fraction: float = 0.02,
         decay: float = 0.5,
         dropout: float = 0.1,
         per_category: int = 16,
         steps: int = 25,
         guidance: float = 3.0,
     ):
-        super().__init__(lr, warmup, decay)
+        super().__init__(lr, warmup_fraction, decay)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is a fraction of the captions, got {dropout}")
         if per_category < 0 or steps < 1 or not isfinite(guidance):

@@ -14,17 +14,17 @@ class MuonModule(TrainingModule, ABC):
 
     Args:
         lr: peak learning rate of both.
-        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
 
     Raises:
         ValueError: if the rate is not above 0, or the two are not fractions that share a run.
     """
 
-    def __init__(self, lr: float, warmup: float, decay: float):
+    def __init__(self, lr: float, warmup_fraction: float, decay: float):
         super().__init__()
         positive(self, lr=lr)
-        check_fractions(warmup, decay)
-        self.lr, self.warmup, self.decay = lr, warmup, decay
+        check_fractions(warmup_fraction, decay)
+        self.lr, self.warmup_fraction, self.decay = lr, warmup_fraction, decay
 
     @abstractmethod
     def matrices(self) -> list[nn.Parameter]:
@@ -35,5 +35,6 @@ class MuonModule(TrainingModule, ABC):
         chosen = {id(p) for p in matrices}
         others = [p for p in self.parameters() if p.requires_grad and id(p) not in chosen]
         optimizer = MuonAdamW(matrices, others, self.lr)
-        schedule = rise_and_fall(optimizer, int(self.trainer.estimated_stepping_batches), self.warmup, self.decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = rise_and_fall(optimizer, total, self.warmup_fraction, self.decay)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

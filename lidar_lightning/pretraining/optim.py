@@ -76,25 +76,28 @@ class MuonAdamW(Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def check_fractions(warmup: float, decay: float) -> None:
+def check_fractions(warmup_fraction: float, decay: float) -> None:
     """Raises ValueError if the two are not fractions that share a run."""
-    if not 0 <= warmup <= 1 - decay <= 1:
-        raise ValueError(f"warmup and decay are fractions of the run and share it, got {warmup} and {decay}")
+    if not 0 <= warmup_fraction <= 1 - decay <= 1:
+        raise ValueError(
+            f"warmup_fraction and decay are fractions of the run and share it, got {warmup_fraction} and {decay}"
+        )
 
 
-def rise_and_fall(optimizer: Optimizer, total: int, warmup: float, decay: float) -> LambdaLR:
-    """A learning rate that rises over the first `warmup` of `total` steps and falls to zero over the last `decay`.
+def rise_and_fall(optimizer: Optimizer, total: int, warmup_fraction: float, decay: float) -> LambdaLR:
+    """A learning rate that rises over the first part of `total` steps, `warmup_fraction`, and falls to zero over the
+    last, `decay`.
 
     Between them it is constant, so that a run can be resumed from before its decay with more steps.
 
     Raises:
         ValueError: if the two are not fractions that share a run.
     """
-    check_fractions(warmup, decay)
+    check_fractions(warmup_fraction, decay)
 
     def factor(step: int) -> float:
         done = step / total
-        rise = done / warmup if warmup else 1.0
+        rise = done / warmup_fraction if warmup_fraction else 1.0
         fall = (1 - done) / decay if decay else 1.0
         return min(1.0, max(rise, 1e-3), max(fall, 0.0))
 

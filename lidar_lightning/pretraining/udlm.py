@@ -23,7 +23,7 @@ class PretrainModule(MuonModule):
     Args:
         backbone: the model to train.
         lr: peak learning rate of Muon and AdamW.
-        warmup, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
         samples: molecules drawn at each validation; 0 draws none.
         compile: compile the network (worth it on a CPU in bfloat16 too).
     """
@@ -32,12 +32,12 @@ class PretrainModule(MuonModule):
         self,
         backbone: UDLM,
         lr: float = 4e-3,
-        warmup: float = 0.02,
+        warmup_fraction: float = 0.02,
         decay: float = 0.5,
         samples: int = 256,
         compile: bool = False,
     ):
-        super().__init__(lr, warmup, decay)
+        super().__init__(lr, warmup_fraction, decay)
         if samples < 0:
             raise ValueError(f"samples, the molecules drawn at each validation, must not be negative, got {samples}")
         self.backbone, self.samples, self.compile_network = backbone, samples, compile

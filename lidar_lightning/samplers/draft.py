@@ -92,6 +92,6 @@ class DraftThenFinish(Sampler):
         x0_hat = task.predict(x, t)
         drafts = ahead(task, x, x0_hat, place, self.draft_steps, task.generators(drawn, "drafts"))
         rows = self.selection.rows(task, drafts, count)
-        x, streams = task.solver.begin(x[rows], place) if place else x[rows], streams.take(rows.tolist())
+        x, streams = task.solver.start(x[rows], place) if place else x[rows], streams.take(rows.tolist())
         x = task.solver.step(x0_hat[rows], x, t, s, streams)
         return last(x, trajectory(task.predict, task.solver, x, streams, place=place + 1))

@@ -82,7 +82,7 @@ class RBF(Sampler):
         steps, generators = task.steps, task.generators(count)
         self.sized(self.calls, len(steps), count)
         picks = task.generators(count, "keep") if self.keep == "draw" else None
-        kept = self.begin(task, count, picks)
+        kept = self.first(task, count, picks)
         best = kept.value
         left = torch.full((count,), self.calls - self.starts, device=best.device)
         rolled = torch.zeros_like(left)
@@ -103,7 +103,7 @@ class RBF(Sampler):
         """
         return (self.calls - self.starts) // len(task.steps) + rolled, best
 
-    def begin(self, task: Task, count: int, picks: Generators | None) -> Kept:
+    def first(self, task: Task, count: int, picks: Generators | None) -> Kept:
         """The best start of each sample, or one picked by its value."""
         x, t = task.start(task.generators(count * self.starts, "starts")), task.steps[0][0]
         check_random(type(self).__name__, task, x)

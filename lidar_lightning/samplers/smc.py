@@ -145,7 +145,7 @@ class SMC(ParticleSampler):
         particles: per sample.
         potential: one of the four.
         every: weigh at each so many steps.
-        begin, end: fractions of the run between which to weigh.
+        start, stop: weigh while stop < t <= start, with t = 1 pure noise.
         settings: of `ParticleSampler`.
 
     Raises:
@@ -158,27 +158,27 @@ class SMC(ParticleSampler):
         *,
         potential: Literal["diff", "max", "add", "rt"] = "diff",
         every: int = 5,
-        begin: float = 0.2,
-        end: float = 0.95,
+        start: float = 0.8,
+        stop: float = 0.05,
         **settings: Any,
     ):
         super().__init__(particles, **settings)
-        if potential not in ("diff", "max", "add", "rt") or every < 1 or not 0 <= begin <= end <= 1:
+        if potential not in ("diff", "max", "add", "rt") or every < 1 or not 0 <= stop <= start <= 1:
             raise ValueError(
-                f"potential is 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= begin <= end <= 1, "
-                f"got {potential!r}, {every}, {begin} and {end}"
+                f"potential is 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= stop <= start <= 1, "
+                f"got {potential!r}, {every}, {stop} and {start}"
             )
-        self.potential, self.every, self.begin, self.end = potential, every, begin, end
+        self.potential, self.every, self.start, self.stop = potential, every, start, stop
 
     def prepare(self, task: Task, count: int) -> None:
         self.seen: Tensor | None = None
         self.total = torch.zeros(count * self.particles, dtype=torch.float64, device=task.backbone.device)
 
     def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
-        done = i / len(task.steps)
-        if i % self.every or not self.begin <= done <= self.end:
+        t = task.steps[i][0]
+        if i % self.every or not self.stop < t <= self.start:
             return None
-        value = task.value(task.solver.estimate(x0_hat, x_t, task.steps[i][0]))
+        value = task.value(task.solver.estimate(x0_hat, x_t, t))
         if self.potential == "diff":
             return value
         if self.potential == "max":

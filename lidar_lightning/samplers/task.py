@@ -100,7 +100,7 @@ class Task:
 
     def start(self, generators: Generators) -> Tensor:
         """x (B, *S) at the solver's first time."""
-        return self.solver.begin(self.backbone.prior(generators))
+        return self.solver.start(self.backbone.prior(generators))
 
     def solve(self, generators: Generators, guidance: Guidance | None = None) -> Tensor:
         """Clean samples (B, *S) from pure noise, guided or not."""
@@ -112,7 +112,7 @@ class Task:
         place = place_of(self.solver.times, t0)
         if place == len(self.steps):
             return x0
-        x = self.solver.begin(noised(self.backbone, x0, self.steps[place][0], generators), place)
+        x = self.solver.start(noised(self.backbone, x0, self.steps[place][0], generators), place)
         return last(x, trajectory(self.predict, self.solver, x, generators, guidance, place))
 
     def predict(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:

@@ -30,7 +30,7 @@ class Ancestral:
         self.schedule, self.name = schedule, f"Ancestral(power={power:g})"
         self.times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
 
-    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+    def start(self, x: Tensor, place: int = 0) -> Tensor:
         """x itself: tokens (B, L) int64."""
         return x
 

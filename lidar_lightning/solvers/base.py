@@ -16,7 +16,7 @@ class Solver(Protocol):
     times: Tensor
     """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
 
-    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+    def start(self, x: Tensor, place: int = 0) -> Tensor:
         """x at `times[place]`, from x (B, *S) there, of which the first is pure noise. Forgets all earlier steps."""
         ...
 

@@ -55,7 +55,7 @@ class FlowSDE:
         self.times = (1 - (1 - q).square()).sqrt() if spacing == "circle" else q
         self.name = f"FlowSDE(scale={scale:g}, power={power:g}, spacing={spacing})"
 
-    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+    def start(self, x: Tensor, place: int = 0) -> Tensor:
         """x itself: (B, *S)."""
         return x
 

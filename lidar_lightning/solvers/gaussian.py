@@ -41,7 +41,7 @@ class GaussianAncestral:
         grid = "equal" if times is None else hashlib.sha256(self.times.cpu().numpy().tobytes()).hexdigest()[:8]
         self.name = f"GaussianAncestral(eta={eta:g}, times={grid})"
 
-    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+    def start(self, x: Tensor, place: int = 0) -> Tensor:
         """x itself: (B, *S)."""
         return x
 

@@ -76,7 +76,7 @@ class SchedulerSolver:
     """Steps with a copy of a diffusers scheduler.
 
     Times are those of `time_of`, then 0. The scheduler is told what a network would have said that means
-    x0_hat, so that it does what it does in a stock pipeline. Call `begin`, then `step` along `times` in order: many
+    x0_hat, so that it does what it does in a stock pipeline. Call `start`, then `step` along `times` in order: many
     schedulers remember their last steps.
 
     Args:
@@ -117,17 +117,17 @@ class SchedulerSolver:
         self.scheduler.set_timesteps(**count, **self.grid, device=device)
         return self.scheduler.timesteps
 
-    def begin(self, x: Tensor, place: int = 0) -> Tensor:
+    def start(self, x: Tensor, place: int = 0) -> Tensor:
         """x at `times[place]`, from x (B, *S) there: at the first of them from standard normal noise.
 
         Raises:
-            ValueError: for a PNDMScheduler that is to begin elsewhere: its first steps are of another kind.
+            ValueError: for a PNDMScheduler that is to start elsewhere: its first steps are of another kind.
         """
         self.timesteps, self.place = self._restart(x.device), place
         if not place:
             return x * (float(getattr(self.scheduler, "init_noise_sigma", 1.0)) / scale_of(self.scheduler, 0))
         if type(self.scheduler).__name__ == "PNDMScheduler":
-            raise ValueError("a PNDMScheduler begins at pure noise only: restart with another scheduler")
+            raise ValueError("a PNDMScheduler starts at pure noise only: restart with another scheduler")
         if hasattr(self.scheduler, "set_begin_index"):
             self.scheduler.set_begin_index(place)
         return x
@@ -140,7 +140,7 @@ class SchedulerSolver:
         """
         place = self.place
         if place >= len(self.timesteps) or abs(self.times[place].item() - t) > 1e-6:
-            expected = self.times[place].item() if place < len(self.timesteps) else "the end, so begin again"
+            expected = self.times[place].item() if place < len(self.timesteps) else "the end, so start again"
             raise ValueError(f"t={t} is not the next time of this solver, which is {expected}")
         alpha, sigma = (c.to(x_t) for c in self.schedule(torch.tensor(t, dtype=torch.float64)))
         output = from_x0(x0_hat.to(x_t.dtype), x_t, alpha, sigma, self.kind)

@@ -33,7 +33,7 @@ def test_pixels_are_those_of_the_pipeline(name):
     pixels = backbone.decode(latents)
     torch.testing.assert_close(pixels, expected, rtol=1e-4, atol=1e-4)
     assert pixels.shape == (1, 3, 32, 32) and pixels.min() >= 0 and pixels.max() <= 1
-    assert backbone.encode_samples(pixels).shape == latents.shape
+    assert backbone.x0_of(pixels).shape == latents.shape
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,7 +103,7 @@ def test_prompts_that_do_not_fit_are_named():
 
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"must be \(3, 32, 32\), got \(3, 16, 16\)"):
-        make().encode_samples(torch.zeros(1, 3, 16, 16))
+        make().x0_of(torch.zeros(1, 3, 16, 16))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_pictures_of_another_size_are_refused():
 def test_only_pixels_from_0_to_1_are_encoded(pixels, message):
     """Bytes wrapped around, and other ranges gave latents of no picture."""
     with pytest.raises(ValueError, match=f"StableDiffusion encodes images.*{message}|encodes {message}"):
-        make().encode_samples(pixels)
+        make().x0_of(pixels)
 
 
 def test_banks_of_another_latent_space_are_refused(reward):

@@ -20,7 +20,7 @@ def test_latents_keep_their_size(own, name):
     scheduler = make_scheduler(getattr(diffusers, own)(**LATENT), name, SKIPPED.get(name))
     solver = SchedulerSolver(scheduler, 10)
     generators = Generators([0, 1])
-    x, times = solver.begin(generators.randn(4)), solver.times.tolist()
+    x, times = solver.start(generators.randn(4)), solver.times.tolist()
     for t, s in zip(times, times[1:], strict=False):
         x = solver.step(torch.full_like(x, 3.0), x, t, s, generators)
     torch.testing.assert_close(x, torch.full_like(x, 3.0), rtol=0, atol=0.2)

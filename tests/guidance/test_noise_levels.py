@@ -79,7 +79,7 @@ def test_solver_times_are_noise_levels():
     solver = SchedulerSolver(diffusers.FlowMatchEulerDiscreteScheduler(**SHIFTED), None, **told(5))
     assert not torch.allclose(solver.times[:-1], solver.timesteps.double() / 1000, atol=0.05)
     noise = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
-    x, times = solver.begin(noise), solver.times.tolist()
+    x, times = solver.start(noise), solver.times.tolist()
     for t, s in zip(times, times[1:], strict=False):
         torch.testing.assert_close(x, (1 - t) * torch.full_like(x, 3.0) + t * noise)
         x = solver.step(torch.full_like(x, 3.0), x, t, s, Generators([0, 1]))

@@ -79,7 +79,7 @@ def test_fit_on_pictures_export_and_predict(folder, tmp_path):
 def test_cache_is_used(folder, monkeypatch):
     fit(DPOModule(backbone(), lora=LoRA(2)), PreferenceDataModule(str(folder), batch_size=3), steps=1)
     again = backbone()
-    monkeypatch.setattr(again, "encode_samples", lambda _: pytest.fail("encoded again"))
+    monkeypatch.setattr(again, "x0_of", lambda _: pytest.fail("encoded again"))
     monkeypatch.setattr(again, "_encode", lambda _: pytest.fail("encoded again"))
     fit(DPOModule(again, lora=LoRA(2)), PreferenceDataModule(str(folder), batch_size=3), steps=1)
 

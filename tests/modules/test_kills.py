@@ -1,6 +1,6 @@
 """Commands that are killed at random moments and go on: their tables equal an undisturbed run's, and nothing is left.
 
-`pytest tests/test_kills.py --kills 20` kills each command that often.
+`pytest tests/modules/test_kills.py --kills 20` kills each command that often.
 """
 
 import contextlib

@@ -14,7 +14,7 @@ import yaml
 
 from datamodules import PromptDataModule
 from lidar_lightning import DPOModule, LiDARModule, Lookahead
-from lidar_lightning.backbones.adapters import LoRA, describe, trained_state
+from lidar_lightning.backbones.adapters import LoRA, to_checkpoint, trained_state
 from lidar_lightning.rewards import CallableReward, Combined, Validity
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.utils.tables import read_csv
@@ -134,7 +134,7 @@ def adapted_checkpoint(path, seed=0):
     for parameter in dpo.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.2)
-    checkpoint = {"state_dict": trained_state(dpo), "adapters": describe(LoRA(4), dpo.base)}
+    checkpoint = {"state_dict": trained_state(dpo), "adapters": to_checkpoint(LoRA(4), dpo.base)}
     torch.save({**checkpoint, "pytorch-lightning_version": L.__version__}, path)
     return dpo.backbone
 

@@ -49,8 +49,8 @@ def test_reward_tuning(setting, message):
     ("kind", "arguments", "setting", "message"),
     [
         (PretrainModule, [tiny()], {"lr": NAN}, "PretrainModule needs lr > 0"),
-        (PretrainModule, [tiny()], {"warmup": -5}, "fractions of the run"),
-        (PretrainModule, [tiny()], {"warmup": NAN}, "fractions of the run"),
+        (PretrainModule, [tiny()], {"warmup_fraction": -5}, "fractions of the run"),
+        (PretrainModule, [tiny()], {"warmup_fraction": NAN}, "fractions of the run"),
         (PretrainModule, [tiny()], {"samples": -1}, "must not be negative, got -1"),
         (StableDiffusionPretrain, [None], {"dropout": NAN}, "fraction of the captions, got nan"),
         (StableDiffusionPretrain, [None], {"steps": 0}, "steps >= 1"),
@@ -107,7 +107,7 @@ def test_a_temperature_that_overflows(carbon_reward):
     model = tiny()
     task = Task(model, model.solver(2), carbon_reward, temperature=1e308)
     with pytest.raises(ValueError, match="overflows"):
-        task.value(model.encode_samples(["CCCC", "C"]))
+        task.value(model.x0_of(["CCCC", "C"]))
     # As large as it may be: the best member alone, and no NaN.
     guidance = LiDARGuidance(samples, rewards, FlowMatching(), LiDARSettings(temperature=1e307))
     change = guidance.change(torch.zeros(1, 2, dtype=torch.float64), 0.9)

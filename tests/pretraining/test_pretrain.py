@@ -84,4 +84,4 @@ def test_training_lowers_the_bound_and_validates_the_average(tmp_path):
 
 def test_bad_schedule_is_refused():
     with pytest.raises(ValueError, match="fractions of the run"):
-        PretrainModule(tiny(), warmup=0.6, decay=0.5)
+        PretrainModule(tiny(), warmup_fraction=0.6, decay=0.5)

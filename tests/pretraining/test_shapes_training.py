@@ -10,7 +10,7 @@ from torch.optim import Muon
 
 from datamodules.latents import Latents, LatentsDataModule
 from datamodules.shapes import Scenes
-from lidar_lightning.backbones.vae import encode
+from lidar_lightning.backbones.vae import latents_of
 from lidar_lightning.pretraining.autoencoder import AutoencoderModule
 from lidar_lightning.pretraining.latents import FluxPretrain, StableDiffusionPretrain
 from lidar_lightning.pretraining.optim import FoldedMuon, rise_and_fall
@@ -64,9 +64,9 @@ def test_shipped_sizes_fit_thirty_megabytes(tmp_path):
 
 def test_standardised_autoencoder_restores_the_same():
     network, images = vae(), Scenes(16).__getitems__(range(16))["image"]
-    before = network.decode(encode(network, images)).sample
-    standardise(network, encode(network, images))
-    latents = encode(network, images)
+    before = network.decode(latents_of(network, images)).sample
+    standardise(network, latents_of(network, images))
+    latents = latents_of(network, images)
     assert latents.mean((0, 2, 3)).abs().max() < 1e-4 and (latents.std((0, 2, 3)) - 1).abs().max() < 1e-3
     assert torch.allclose(network.decode(latents).sample, before, atol=1e-4)
     with pytest.raises(ValueError, match="channel 0 of the latents is constant"):
@@ -184,7 +184,7 @@ def test_latents_are_encoded_once(tmp_path, monkeypatch, caplog):
     batch = data.training.__getitems__([3, 7])
     scenes = Scenes(12).__getitems__([3, 7])
     assert batch["prompt"] == scenes["prompt"]
-    assert (batch["latent"] - encode(network, scenes["image"])).abs().max() < 0.05
+    assert (batch["latent"] - latents_of(network, scenes["image"])).abs().max() < 0.05
     assert sum(len(batch["prompt"]) for batch in data.val_dataloader()) == 6
     monkeypatch.setattr(LatentsDataModule, "write", lambda *_: pytest.fail("encoded again"))
     LatentsDataModule(network, str(tmp_path), count=12, validation=6).prepare_data()
@@ -224,7 +224,7 @@ def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="kl"):
         AutoencoderModule(vae(), kl=-1.0)
     with pytest.raises(ValueError, match="fractions of the run"):
-        AutoencoderModule(vae(), warmup=0.6)
+        AutoencoderModule(vae(), warmup_fraction=0.6)
 
 
 def test_recipes_run_in_turn_resume_and_export(tmp_path):

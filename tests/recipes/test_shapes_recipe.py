@@ -35,7 +35,7 @@ def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
     banks = shapes.banks(str(tmp_path / "banks"), model, "dpm-3", n=4, prompts=3, reward=reward)
     captions = [LookaheadBank.load(path).provenance.prompt for path in (tmp_path / "banks").glob("*.safetensors")]
     assert len(set(captions)) == 3 and not any(parse(caption).held_out for caption in captions)
-    checkpoint = shapes.dpo(banks, str(tmp_path / "dpo"), model, steps=1, per_bank=4, batch_size=4, reward=reward)
+    checkpoint = shapes.dpo(banks, str(tmp_path / "dpo"), model, steps=1, pairs=4, batch_size=4, reward=reward)
     settings = {"model": model, "n": 4, "steps": 3, "prompts": 2, "samples": 2, "batch_size": 4, "reward": reward}
     shapes.lidar(str(tmp_path / "both"), method="dpo+lidar", checkpoint=checkpoint, **settings)
     shapes.lidar(str(tmp_path / "plain"), method="vanilla", **{**settings, "preset": None})
@@ -52,7 +52,7 @@ def test_dpo_is_the_same_again_and_heeds_its_settings(models, tmp_path):
 
     def run(name, **settings):
         out = str(tmp_path / name)
-        path = shapes.dpo(banks, out, model, steps=2, per_bank=4, batch_size=4, reward=reward, **settings)
+        path = shapes.dpo(banks, out, model, steps=2, pairs=4, batch_size=4, reward=reward, **settings)
         saved = torch.load(path, weights_only=True)
         return torch.cat([w.flatten() for w in saved["state_dict"].values()]), saved["lr_schedulers"][0]["_last_lr"]
 

@@ -40,7 +40,7 @@ def written_out(potential, values):
 @pytest.mark.parametrize("potential", POTENTIALS)
 def test_twists_follow_the_history_of_each_particle(potential, monkeypatch):
     values = np.random.default_rng(0).standard_normal((5, 6))
-    given, sampler, left = tokens_task(), SMC(3, potential=potential, every=1, begin=0, end=1), iter(values)
+    given, sampler, left = tokens_task(), SMC(3, potential=potential, every=1, start=1.0, stop=0.0), iter(values)
     monkeypatch.setattr(given, "value", lambda x0: torch.from_numpy(next(left)))
     sampler.prepare(given, 2)
     x, past = given.start(given.generators(6)), [[] for _ in range(6)]
@@ -56,7 +56,9 @@ def test_twists_follow_the_history_of_each_particle(potential, monkeypatch):
 @pytest.mark.parametrize("potential", POTENTIALS)
 def test_smc_samples_the_rewarded_tokens(potential):
     target = tilt(CHAIN.law(), REWARD)
-    laws = {k: TOKENS.law(SMC(k, potential=potential, every=2, begin=0, end=1)(tokens_task(), 800)) for k in (1, 16)}
+    laws = {
+        k: TOKENS.law(SMC(k, potential=potential, every=2, start=1.0, stop=0.0)(tokens_task(), 800)) for k in (1, 16)
+    }
     distances = [total_variation(law, target) for law in laws.values()]
     assert distances[0] > 0.2 and distances[1] < 0.05 + noise(target, 800)[0]
 
@@ -98,7 +100,7 @@ def test_weights_are_carried_when_resampling_is_skipped():
     """Two particles that are never resampled, whatever the twists: one of two draws by exp(r)."""
     law = one_of_two(CHAIN.law(), REWARD)
     for potential in POTENTIALS:
-        sampler = SMC(2, threshold=0, potential=potential, every=1, begin=0, end=1)
+        sampler = SMC(2, threshold=0, potential=potential, every=1, start=1.0, stop=0.0)
         assert has_law(sampler(tokens_task(), 2000), law)
 
 
@@ -133,7 +135,7 @@ def test_two_particles_are_resampled(make):
 
 def test_two_particles_come_closer_by_resampling():
     target = tilt(CHAIN.law(), REWARD)
-    settings = {"every": 1, "begin": 0, "end": 1}
+    settings = {"every": 1, "start": 1.0, "stop": 0.0}
     distances = [
         total_variation(TOKENS.law(SMC(2, threshold=threshold, **settings)(tokens_task(), 4000)), target)
         for threshold in (0.0, 0.5)

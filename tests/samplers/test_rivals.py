@@ -22,7 +22,7 @@ RIVALS = {
     "draft": ("DraftThenFinish", {"draft_steps": 1, "at": 0.6}),
     "beam": ("BeamSearch", {"beams": 2, "ahead_steps": 1, "steps": 2}),
     "threshold": ("VerifierThreshold", {"threshold": 1.0, "starts": 2, "calls": 9, "steps": 3}),
-    "smc": ("SMC", {"every": 1, "begin": 0, "end": 1, "steps": 2}),
+    "smc": ("SMC", {"every": 1, "start": 1.0, "stop": 0.0, "steps": 2}),
     "das": ("DAS", {"derivative_free": True, "steps": 3, "keep": "best"}),
     "svdd": ("SVDD", {"children": 2, "steps": 3}),
     "rbf": ("RBF", {"starts": 2, "calls": 9, "steps": 3}),

@@ -88,8 +88,8 @@ def test_svdd_with_the_true_value_samples_the_target():
     ("sampler", "network", "rewards"),
     [
         (BestOfN(3), 3 * 6, 3),
-        (SMC(5, every=2, begin=0, end=1), 5 * 6, 5 * (3 + 1)),
-        (SMC(5, every=1, begin=1 / 6, end=0.5), 5 * 6, 5 * (3 + 1)),
+        (SMC(5, every=2, start=1.0, stop=0.0), 5 * 6, 5 * (3 + 1)),
+        (SMC(5, every=1, start=5 / 6, stop=0.4), 5 * 6, 5 * (3 + 1)),
         (SVDD(4), 1 + 4 * 5, 4 * 6),
         (SVDD(4, "best", value=lambda x, t: t), 6, 4),
         (RBF(23, 3), 23, 23),
@@ -171,7 +171,7 @@ def test_deterministic_solvers_are_refused():
             assert given.meter.network == 0
         for solver in (GaussianAncestral(FIVE_FLOW.schedule, 8), FlowSDE(FIVE_FLOW.schedule, 8)):
             sampler(Task(FIVE_FLOW, solver, LINEAR), 2)
-    sure = SimpleNamespace(name="Sure", times=TOKENS.solver(6).times, begin=lambda noise: noise)
+    sure = SimpleNamespace(name="Sure", times=TOKENS.solver(6).times, start=lambda noise: noise)
     for sampler in (SMC(), SVDD(4), DCBG(), BackwardRollout(), RBF(60, 4)):
         given = Task(TOKENS, sure, TABLE)
         with pytest.raises(ValueError, match="those of Sure are deterministic: use the solver Ancestral"):

@@ -59,7 +59,7 @@ def test_ddim_is_the_textbook_formula(eta):
     x_t, x0_hat = (torch.randn(3, 4, generator=g, dtype=torch.float64) * 3 for _ in range(2))
     noise = torch.cat([torch.randn(1, 4, generator=torch.Generator().manual_seed(i)).double() for i in range(3)])
     kept = alphas_cumprod()
-    solver.begin(x_t)
+    solver.start(x_t)
     for i in range(19):
         t, s = solver.times[i].item(), solver.times[i + 1].item()
         a_t, a_s = kept[round(t * 1000)], kept[round(s * 1000)]
@@ -89,7 +89,7 @@ def test_perfect_predictions_are_reached(name, steps):
     runs = []
     for _ in range(2):
         generators = Generators([3, 4])
-        x = solver.begin(generators.randn(2))
+        x = solver.start(generators.randn(2))
         for t, s in zip(solver.times.tolist(), solver.times.tolist()[1:], strict=False):
             x = solver.step(x0, x, t, s, generators)
         runs.append(x)
@@ -103,7 +103,7 @@ def test_each_sample_has_its_own_stream():
     zeros = torch.zeros(3, 2, 2)
 
     def first(rows, seeds):
-        return solver.step(rows, solver.begin(rows), t, s, Generators(seeds))
+        return solver.step(rows, solver.start(rows), t, s, Generators(seeds))
 
     together, alone = first(zeros, [1, 2, 3]), [first(zeros[:1], [seed]) for seed in (1, 2, 3)]
     assert torch.equal(together, torch.cat(alone)) and len(together.flatten().unique()) == 12
