@@ -14,6 +14,11 @@ Denoiser = Callable[[Tensor, float], Tensor]
 """x_t (B, *S) and t to the clean prediction x0_hat."""
 
 
+def denoiser(backbone: Backbone, condition: Any) -> Denoiser:
+    """A backbone with the condition of each sample, or None."""
+    return lambda x, t: backbone.predict(x, torch.full((len(x),), t, dtype=torch.float64, device=x.device), condition)
+
+
 class Guidance(Protocol):
     """Turns the prediction of a denoiser into another one; solvers do not know it is there."""
 
@@ -34,7 +39,7 @@ class Step(NamedTuple):
 
 
 def trajectory(
-    denoiser: Denoiser,
+    predict: Denoiser,
     solver: Solver,
     x: Tensor,
     generators: Generators,
@@ -49,7 +54,7 @@ def trajectory(
     """
     times = solver.times.tolist()[place:]
     for t, s in zip(times, times[1:], strict=False):
-        x0_hat = denoiser(x, t)
+        x0_hat = predict(x, t)
         if guidance is not None:
             x0_hat = guidance(x, t, s, x0_hat)
         x = solver.step(x0_hat, x, t, s, generators)
@@ -86,13 +91,9 @@ def sample(
         guidance: edits each prediction; None samples the model itself.
         on_step: called with the number of each finished step.
     """
-
-    def denoiser(x_t: Tensor, t: float) -> Tensor:
-        return backbone.predict(x_t, torch.full((len(x_t),), t, dtype=torch.float64, device=x_t.device), condition)
-
     x = solver.start(backbone.prior(generators))
     with backbone.active():
-        for number, step in enumerate(trajectory(denoiser, solver, x, generators, guidance), 1):
+        for number, step in enumerate(trajectory(denoiser(backbone, condition), solver, x, generators, guidance), 1):
             x = step.x
             if on_step is not None:
                 on_step(number)

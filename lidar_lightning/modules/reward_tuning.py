@@ -1,5 +1,6 @@
 """Fine-tuning by the gradient of a reward with `trainer.fit`: ReFL and DRaFT."""
 
+from itertools import islice
 from math import isfinite
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.modules.tuning import TuningModule
 from lidar_lightning.rewards import Reward, score
 from lidar_lightning.rewards.base import utility
+from lidar_lightning.sampling import denoiser, last, trajectory
 from lidar_lightning.utils.seeding import Generators, stream_seed
 
 
@@ -73,21 +75,14 @@ class RewardTuningModule(TuningModule):
     def samples(self, prompts: list[str], seed: int) -> Tensor:
         """Clean samples (B, *S), or clean predictions of a late step, with gradients to the trained weights."""
         generators = Generators([stream_seed(seed, prompt, i) for i, prompt in enumerate(prompts)], self.device)
-        condition = self.backbone.encode(prompts)
-        x = self.solver.start(self.backbone.prior(generators))
-        times = self.solver.times.tolist()
-        first = len(times) - 1 - self.truncation
-        if self.method == "refl":
-            first += seed % self.truncation
+        predict = denoiser(self.backbone, self.backbone.encode(prompts))
+        x, late = self.solver.start(self.backbone.prior(generators)), self.method == "refl"
+        first = len(self.solver.times) - 1 - self.truncation + (seed % self.truncation if late else 0)
         with self.backbone.active():
-            for i, (t, s) in enumerate(zip(times, times[1:], strict=False)):
-                each = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
-                with torch.set_grad_enabled(i >= first):
-                    x0_hat = self.backbone.predict(x, each, condition)
-                    if self.method == "refl" and i == first:
-                        return x0_hat
-                    x = self.solver.step(x0_hat, x, t, s, generators)
-        return x
+            steps = trajectory(predict, self.solver, x, generators)
+            with torch.no_grad():
+                x = last(x, islice(steps, first))
+            return predict(x, self.solver.times[first].item()) if late else last(x, steps)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         prompts = batch["prompt"]

@@ -10,6 +10,7 @@ from torch.utils.data import TensorDataset
 from lidar_lightning.modules.checkpoint_file import read_checkpoint
 from lidar_lightning.modules.training import TrainingModule, positive
 from lidar_lightning.samplers.task import Task
+from lidar_lightning.sampling import trajectory
 from lidar_lightning.utils.weights import check_finite_weights
 
 FREQUENCIES = 8
@@ -27,13 +28,10 @@ def rollouts(task: Task, count: int) -> TensorDataset:
     if count < 1 or len(steps) < 2:
         raise ValueError(f"collect at least 1 sample of at least 2 steps, got {count} of {len(steps)}")
     generators = task.generators(count, "rollouts")
-    x, states = task.start(generators), []
-    for t, s in steps:
-        x = task.solver.step(task.predict(x, t), x, t, s, generators)
-        states.append(x)
-    times = torch.tensor([s for _, s in steps[:-1]], dtype=torch.float64, device=x.device).repeat(count)
-    values = task.value(x).repeat_interleave(len(steps) - 1)
-    return TensorDataset(torch.stack(states[:-1], 1).flatten(0, 1), times, values)
+    *between, end = trajectory(task.predict, task.solver, task.start(generators), generators)
+    states = torch.stack([step.x for step in between], 1).flatten(0, 1)
+    times = torch.tensor([step.s for step in between], dtype=torch.float64, device=states.device).repeat(count)
+    return TensorDataset(states, times, task.value(end.x).repeat_interleave(len(between)))
 
 
 class ValueModule(TrainingModule):
