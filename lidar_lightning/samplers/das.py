@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from lidar_lightning.samplers.gradient import reward_slope
-from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.samplers.smc import Look, ParticleSampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import Normal, Transition
 
@@ -45,27 +45,24 @@ class DAS(ParticleSampler):
         growth = 2 ** (1 / steps) if self.gamma is None else 1 + self.gamma
         return min(growth**i - 1, 1.0)
 
-    def predict(self, task: Task, x_t: Tensor, t: float) -> Tensor:
-        if not self.gradients:
-            x0_hat = super().predict(task, x_t, t)
-            self.value = task.value(task.solver.estimate(x0_hat, x_t, t))
-            return x0_hat
-        x0_hat, self.value, self.gradient = reward_slope(task, x_t, t)
-        return x0_hat
+    def look(self, task: Task, x_t: Tensor, i: int, carry: Tensor | None) -> Look:
+        """Carries the gradient (B, *S) of lambda r(x0_hat), if that is used."""
+        t, share = task.steps[i][0], self.tempering(i, len(task.steps))
+        if self.gradients:
+            x0_hat, value, gradient = reward_slope(task, x_t, t)
+            return Look(x0_hat, share * value, gradient)
+        x0_hat = task.predict(x_t, t)
+        return Look(x0_hat, share * task.value(task.solver.estimate(x0_hat, x_t, t)))
 
-    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor:
-        return self.tempering(i, len(task.steps)) * self.value
+    def follow(self, carry: Tensor | None, rows: Tensor) -> Tensor | None:
+        return None if carry is None else carry[rows]
 
-    def propose(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int, model: Transition) -> Transition:
-        if not self.gradients:
+    def propose(self, task: Task, x_t: Tensor, i: int, seen: Look, model: Transition) -> Transition:
+        if seen.carry is None:
             return model
         if not isinstance(model, Normal):
             raise ValueError(
                 f"DAS moves the mean of Normal steps, got {type(model).__name__}: use derivative_free=True"
             )
         weight = self.tempering(i + 1, len(task.steps)) * model.std**2
-        return Normal(model.mean + weight * self.gradient, model.std)
-
-    def follow(self, rows: Tensor) -> None:
-        if self.gradients:
-            self.gradient = self.gradient[rows]
+        return Normal(model.mean + weight * seen.carry, model.std)

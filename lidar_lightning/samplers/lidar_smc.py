@@ -4,10 +4,11 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from lidar_lightning.guidance import LiDARGuidance
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.lidar import LiDAR, lookahead_members
-from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.samplers.smc import Look, ParticleSampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import Transition
 
@@ -55,12 +56,13 @@ class LiDARSMC(ParticleSampler):
         particles = (calls - shared) // steps
         return spending(self.sizes(max(particles, 2)), calls, steps if particles > 1 else fewest, count, times)
 
-    def prepare(self, task: Task, count: int) -> None:
-        self.guidance = self.plain.guidance(task, lookahead_members(task, self.lookahead))
+    def prepare(self, task: Task, count: int) -> LiDARGuidance:
+        return self.plain.guidance(task, lookahead_members(task, self.lookahead))
 
-    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor:
-        return self.guidance.lookahead_reward(x_t, task.steps[i][0])
+    def look(self, task: Task, x_t: Tensor, i: int, carry: LiDARGuidance) -> Look:
+        t = task.steps[i][0]
+        return Look(task.predict(x_t, t), carry.lookahead_reward(x_t, t), carry)
 
-    def propose(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int, model: Transition) -> Transition:
+    def propose(self, task: Task, x_t: Tensor, i: int, seen: Look, model: Transition) -> Transition:
         t, s = task.steps[i]
-        return task.solver.transition(self.guidance(x_t, t, s, x0_hat), x_t, t, s)
+        return task.solver.transition(seen.carry(x_t, t, s, seen.x0_hat), x_t, t, s)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
-from lidar_lightning.samplers.smc import ParticleSampler
+from lidar_lightning.samplers.smc import Look, ParticleSampler
 from lidar_lightning.samplers.task import Task
+from lidar_lightning.sampling import last, trajectory
+from lidar_lightning.utils.seeding import Generators
 
 
 class BackwardRollout(ParticleSampler):
@@ -51,14 +53,16 @@ class BackwardRollout(ParticleSampler):
         check_budget("backward rollout", calls, 2 * one, f"two particles, {self.rollouts} continuations")
         return spending(self.sizes(calls // one), calls, steps, count, times)
 
-    def prepare(self, task: Task, count: int) -> None:
-        self.streams = task.generators(count * self.particles * self.rollouts, "rollout")
+    def prepare(self, task: Task, count: int) -> Generators:
+        """The streams of the continuations."""
+        return task.generators(count * self.particles * self.rollouts, "rollout")
 
-    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
+    def look(self, task: Task, x_t: Tensor, i: int, carry: Generators) -> Look:
+        t, s = task.steps[i]
+        x0_hat = task.predict(x_t, t)
         if i % self.every:
-            return None
+            return Look(x0_hat, None, carry)
         x, prediction = (tensor.repeat_interleave(self.rollouts, 0) for tensor in (x_t, x0_hat))
-        for place, (t, s) in enumerate(task.steps[i:]):
-            prediction = task.predict(x, t) if place else prediction
-            x = task.solver.step(prediction, x, t, s, self.streams)
-        return torch.logsumexp(task.value(x).view(-1, self.rollouts), 1) - math.log(self.rollouts)
+        x = task.solver.step(prediction, x, t, s, carry)
+        x = last(x, trajectory(task.predict, task.solver, x, carry, place=i + 1))
+        return Look(x0_hat, torch.logsumexp(task.value(x).view(-1, self.rollouts), 1) - math.log(self.rollouts), carry)

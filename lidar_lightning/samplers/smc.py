@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from copy import copy
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,17 @@ from lidar_lightning.samplers.resampling import log_ess, pick, resampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import Transition
 from lidar_lightning.utils.seeding import Generators
+
+
+class Look(NamedTuple):
+    """What particles see before a step."""
+
+    x0_hat: Tensor
+    """Their predictions (B, *S)."""
+    twist: Tensor | None
+    """log psi(x_t) (B,) float64; None keeps the last one, so that no weight changes."""
+    carry: Any = None
+    """What the proposal of this step, and the look before the next one, are given."""
 
 
 class ParticleSampler(Sampler):
@@ -69,18 +80,19 @@ class ParticleSampler(Sampler):
             other.particles = particles
             yield other
 
-    def prepare(self, task: Task, count: int) -> None:
-        """Called once before the particles start."""
-
-    def predict(self, task: Task, x_t: Tensor, t: float) -> Tensor:
-        """x0_hat (B, *S) of the particles."""
-        return task.predict(x_t, t)
+    def prepare(self, task: Task, count: int) -> Any:
+        """What the particles of `count` samples carry into their first step."""
+        return None
 
     @abstractmethod
-    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
-        """log psi(x_t) (B,) float64 before step i; None keeps the last one, so that no weight changes."""
+    def look(self, task: Task, x_t: Tensor, i: int, carry: Any) -> Look:
+        """What the particles x_t (B, *S) see before step i; `carry` is what the last look, or `prepare`, left."""
 
-    def propose(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int, model: Transition) -> Transition:
+    def follow(self, carry: Any, rows: Tensor) -> Any:
+        """What particles carry that resampling took from these places (B,)."""
+        return carry
+
+    def propose(self, task: Task, x_t: Tensor, i: int, seen: Look, model: Transition) -> Transition:
         """The law q that draws x_s in step i, in place of the model's own."""
         return model
 
@@ -88,35 +100,28 @@ class ParticleSampler(Sampler):
         particles, groups = task.generators(count * self.particles), task.generators(count, "resampling")
         x = task.start(particles)
         check_random(type(self).__name__, task, x)
-        self.prepare(task, count)
+        carry = self.prepare(task, count)
         log_weights = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         promised = torch.zeros_like(log_weights)
         for i, (t, s) in enumerate(task.steps):
-            x0_hat = self.predict(task, x, t)
-            twist = self.twist(task, x, x0_hat, i)
-            if twist is not None:
-                log_weights, promised = log_weights + twist - promised, twist
+            seen = self.look(task, x, i, carry)
+            if seen.twist is not None:
+                log_weights, promised = log_weights + seen.twist - promised, seen.twist
                 rows, log_weights = self.resampled(log_weights, groups)
                 if rows is not None:
-                    x, x0_hat, promised = x[rows], x0_hat[rows], promised[rows]
-                    self.follow(rows)
-            model = task.solver.transition(x0_hat, x, t, s)
-            proposal = model if i == len(task.steps) - 1 else self.propose(task, x, x0_hat, i, model)
+                    x, promised = x[rows], promised[rows]
+                    seen = Look(seen.x0_hat[rows], promised, self.follow(seen.carry, rows))
+            carry = seen.carry
+            model = task.solver.transition(seen.x0_hat, x, t, s)
+            proposal = model if i == len(task.steps) - 1 else self.propose(task, x, i, seen, model)
             x = proposal.sample(particles)
             if proposal is not model:
                 log_weights = log_weights + model.log_prob(x) - proposal.log_prob(x)
         value = task.value(x)
-        log_weights = (log_weights + self.final(value) - promised).view(count, -1)
+        log_weights = (log_weights + value - promised).view(count, -1)
         best = self.keep == "best"
         chosen = value.view(count, -1).argmax(1) if best else pick(log_weights, groups.rand(1))
         return x[torch.arange(count, device=x.device) * self.particles + chosen]
-
-    def final(self, value: Tensor) -> Tensor:
-        """log psi at the end, from lambda r (B,)."""
-        return value
-
-    def follow(self, rows: Tensor) -> None:
-        """Called with the places (B,) that resampling took the particles from."""
 
     def resampled(self, log_weights: Tensor, groups: Generators) -> tuple[Tensor | None, Tensor]:
         """Where each particle comes from (B,), None if nowhere is resampled, and the log-weights afterwards."""
@@ -132,6 +137,15 @@ class ParticleSampler(Sampler):
         after = torch.where(due[:, None], mean.expand_as(weights), weights)
         starts = torch.arange(len(weights), device=weights.device)[:, None] * self.particles
         return (rows + starts).flatten(), after.flatten()
+
+
+class Potentials(NamedTuple):
+    """What particles of SMC have been given."""
+
+    last: Tensor
+    """The logarithm of the last potential (B,)."""
+    total: Tensor
+    """Of all (B,)."""
 
 
 class SMC(ParticleSampler):
@@ -170,27 +184,23 @@ class SMC(ParticleSampler):
             )
         self.potential, self.every, self.start, self.stop = potential, every, start, stop
 
-    def prepare(self, task: Task, count: int) -> None:
-        self.seen: Tensor | None = None
-        self.total = torch.zeros(count * self.particles, dtype=torch.float64, device=task.backbone.device)
-
-    def twist(self, task: Task, x_t: Tensor, x0_hat: Tensor, i: int) -> Tensor | None:
+    def look(self, task: Task, x_t: Tensor, i: int, carry: Potentials | None) -> Look:
         t = task.steps[i][0]
+        x0_hat = task.predict(x_t, t)
         if i % self.every or not self.stop < t <= self.start:
-            return None
-        value = task.value(task.solver.estimate(x0_hat, x_t, t))
+            return Look(x0_hat, None, carry)
+        last = task.value(task.solver.estimate(x0_hat, x_t, t))
         if self.potential == "diff":
-            return value
+            return Look(x0_hat, last)
+        if carry is None:
+            return Look(x0_hat, last, Potentials(last, last))
         if self.potential == "max":
-            self.seen = value if self.seen is None else torch.maximum(self.seen, value)
+            last = torch.maximum(carry.last, last)
         elif self.potential == "add":
-            self.seen = value if self.seen is None else self.seen + value
-        else:
-            self.seen = value
+            last = carry.last + last
         # The potentials multiply up: the twist is their running sum of logarithms.
-        self.total = self.total + self.seen
-        return self.total
+        total = carry.total + last
+        return Look(x0_hat, total, Potentials(last, total))
 
-    def follow(self, rows: Tensor) -> None:
-        self.total = self.total[rows]
-        self.seen = None if self.seen is None else self.seen[rows]
+    def follow(self, carry: Potentials | None, rows: Tensor) -> Potentials | None:
+        return carry and Potentials(carry.last[rows], carry.total[rows])

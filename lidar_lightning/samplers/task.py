@@ -55,7 +55,7 @@ class Task:
     reference: Mapping[str, Tensor] | None = None
     """Scores of the parts of a relative reward, by name, on whose scale it is frozen."""
     indices: Sequence[int] | None = None
-    banks: "Callable[[Lookahead, str], LookaheadBank] | None" = None
+    banks: Callable[[Lookahead, str], LookaheadBank] | None = None
     diagnostics: list[dict[str, float]] = field(default_factory=list)
     """What the guidance did at each step, if there was one."""
 

@@ -6,6 +6,7 @@ import torch
 from lidar_lightning.rewards import CallableReward
 from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.gradient import reward_slope
+from lidar_lightning.samplers.smc import Look
 from tests.exact import FIVE, TABLE, TOKENS, Linear, large, task, tilted, total_variation
 from tests.samplers.test_gradient import LAMBDA, QUADRATIC, outcome
 
@@ -42,11 +43,11 @@ class TestDAS:
         given, sampler, rows = task(FIVE, QUADRATIC, LAMBDA, steps=10), DAS(), torch.tensor([3, 0, 0, 2])
         t, s = given.steps[4]
         x = FIVE.draw(4, seed=3)
-        x0_hat = sampler.predict(given, x, t)
-        sampler.follow(rows)
-        model = given.solver.transition(x0_hat[rows], x[rows], t, s)
+        x0_hat, _, carry = sampler.look(given, x, 4, None)
+        seen = Look(x0_hat[rows], None, sampler.follow(carry, rows))
+        model = given.solver.transition(seen.x0_hat, x[rows], t, s)
         expected = model.mean + sampler.tempering(5, 10) * model.std**2 * reward_slope(given, x[rows], t).gradient
-        torch.testing.assert_close(sampler.propose(given, x[rows], x0_hat[rows], 4, model).mean, expected)
+        torch.testing.assert_close(sampler.propose(given, x[rows], 4, seen, model).mean, expected)
 
     def test_tempering(self):
         assert DAS().tempering(0, 10) == 0 and DAS().tempering(10, 10) == pytest.approx(1)

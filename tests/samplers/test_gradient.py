@@ -105,12 +105,13 @@ class TestOneStep:
 
     def test_das_proposes_the_shifted_step(self):
         x, alpha, sigma, x0_hat, value, gradient = (torch.as_tensor(part) for part in self.reference())
-        given, sampler = self.task(), DAS(gamma=0.3)
+        times = torch.tensor([0.9, 0.8, self.T, self.S], dtype=torch.float64)
+        given, sampler = replace(self.task(), solver=GaussianAncestral(DIFFUSION, 3, times=times)), DAS(gamma=0.3)
         model = given.solver.transition(x0_hat, x, self.T, self.S)
-        sampler.predict(given, x, self.T)
-        proposal = sampler.propose(given, x, x0_hat, 1, model)
+        seen = sampler.look(given, x, 2, None)
+        proposal = sampler.propose(given, x, 1, seen, model)
         torch.testing.assert_close(proposal.mean, model.mean + 0.69 * model.std**2 * gradient, rtol=1e-6, atol=1e-7)
-        torch.testing.assert_close(sampler.twist(given, x, x0_hat, 2), 0.69 * value, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(seen.twist, 0.69 * value, rtol=1e-6, atol=1e-7)
 
 
 def test_damped_gradient_is_that_of_the_exact_expectation():

@@ -44,13 +44,14 @@ def test_particles_make_it_exact(model, reward):
 def test_the_twist_is_the_lookahead_reward():
     """log sum_i w_i exp(lambda r_i), w = softmax(-|x - alpha x_i|^2 / (2 sigma^2)), written out."""
     given, sampler = task(FIVE, REWARD, LAMBDA, steps=8), LiDARSMC(Lookahead(6, 10), 3)
-    sampler.prepare(given, 1)
     t, x = given.steps[3][0], FIVE.draw(3, seed=2)
     bank = Lookahead(6, 10).bank(FIVE, given.prompt, given.seed, [REWARD]).samples
     alpha, sigma = (c.item() for c in FIVE.schedule(torch.tensor(t, dtype=torch.float64)))
     weights = ((x[:, None] - alpha * bank).square().sum(-1) / (-2 * sigma**2)).softmax(-1)
     expected = (weights * (LAMBDA * REWARD(bank, [])).exp()).sum(-1).log()
-    torch.testing.assert_close(sampler.twist(given, x, x, 3), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        sampler.look(given, x, 3, sampler.prepare(given, 1)).twist, expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_particles_make_it_exact_on_tokens():

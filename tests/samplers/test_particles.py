@@ -7,7 +7,7 @@ import torch
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.das import DAS
 from lidar_lightning.samplers.rollout import BackwardRollout
-from lidar_lightning.samplers.smc import SMC, ParticleSampler
+from lidar_lightning.samplers.smc import SMC, Look, ParticleSampler
 from lidar_lightning.solvers import Categorical
 from lidar_lightning.utils.seeding import Generators
 from tests.exact import (
@@ -42,14 +42,13 @@ def test_twists_follow_the_history_of_each_particle(potential, monkeypatch):
     values = np.random.default_rng(0).standard_normal((5, 6))
     given, sampler, left = tokens_task(), SMC(3, potential=potential, every=1, start=1.0, stop=0.0), iter(values)
     monkeypatch.setattr(given, "value", lambda x0: torch.from_numpy(next(left)))
-    sampler.prepare(given, 2)
-    x, past = given.start(given.generators(6)), [[] for _ in range(6)]
+    x, past, carry = given.start(given.generators(6)), [[] for _ in range(6)], sampler.prepare(given, 2)
     for i in range(5):
         past = [[*one, value] for one, value in zip(past, values[i], strict=True)]
-        twist = sampler.twist(given, x, given.predict(x, given.steps[i][0]), i)
-        np.testing.assert_allclose(twist, [written_out(potential, one) for one in past])
+        seen = sampler.look(given, x, i, carry)
+        np.testing.assert_allclose(seen.twist, [written_out(potential, one) for one in past])
         rows = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 1, 2, 3, 3, 3], [0, 0, 0, 4, 5, 5]][i % 3])
-        sampler.follow(rows)
+        carry = sampler.follow(seen.carry, rows)
         past = [past[row] for row in rows]
 
 
@@ -83,10 +82,9 @@ def test_backward_rollout_samples_the_rewarded_tokens():
 
 def test_backward_rollout_of_a_constant_is_this_constant():
     given, sampler = task(TOKENS, Table(np.full(64, 0.7), VOCAB, LENGTH), 2.0, 4), BackwardRollout(3, rollouts=5)
-    sampler.prepare(given, 1)
     x = given.start(given.generators(3))
-    twist = sampler.twist(given, x, given.predict(x, 1.0), 0)
-    torch.testing.assert_close(twist, torch.full((3,), 1.4, dtype=torch.float64), rtol=1e-6, atol=0)
+    seen = sampler.look(given, x, 0, sampler.prepare(given, 1))
+    torch.testing.assert_close(seen.twist, torch.full((3,), 1.4, dtype=torch.float64), rtol=1e-6, atol=0)
 
 
 def test_backward_rollout_samples_the_rewarded_mixture():
@@ -146,10 +144,12 @@ def test_two_particles_come_closer_by_resampling():
 class Proposing(ParticleSampler):
     """Half of every step is uniform."""
 
-    def twist(self, task, x_t, x0_hat, i):
-        return task.value(task.solver.estimate(x0_hat, x_t, task.steps[i][0]))
+    def look(self, task, x_t, i, carry):
+        t = task.steps[i][0]
+        x0_hat = task.predict(x_t, t)
+        return Look(x0_hat, task.value(task.solver.estimate(x0_hat, x_t, t)))
 
-    def propose(self, task, x_t, x0_hat, i, model):
+    def propose(self, task, x_t, i, seen, model):
         return Categorical(0.5 * model.probabilities + 0.5 / VOCAB)
 
 

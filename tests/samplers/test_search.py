@@ -22,7 +22,7 @@ from lidar_lightning.samplers.lidar_smc import LiDARSMC
 from lidar_lightning.samplers.meter import BudgetSpentError, Meter
 from lidar_lightning.samplers.rbf import RBF
 from lidar_lightning.samplers.rollout import BackwardRollout
-from lidar_lightning.samplers.smc import SMC, ParticleSampler
+from lidar_lightning.samplers.smc import SMC, Look, ParticleSampler
 from lidar_lightning.samplers.svdd import SVDD
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import FlowSDE, GaussianAncestral, SchedulerSolver
@@ -182,8 +182,9 @@ def test_deterministic_solvers_are_refused():
 class Broken(ParticleSampler):
     """Its twists become NaN halfway."""
 
-    def twist(self, task, x_t, x0_hat, i):
-        return torch.full((len(x_t),), torch.nan if i == 3 else 0.0, dtype=torch.float64)
+    def look(self, task, x_t, i, carry):
+        twists = torch.full((len(x_t),), torch.nan if i == 3 else 0.0, dtype=torch.float64)
+        return Look(task.predict(x_t, task.steps[i][0]), twists)
 
 
 @pytest.mark.parametrize(
