@@ -108,10 +108,10 @@ def methods(reward: Linear | Quadratic) -> dict[str, Sampler]:
         rows |= {"DPS": DPS(), **damped(SPREAD)}
     return rows | {
         "LiDAR, n=50": LiDAR(Lookahead(STEPS, 50)),
-        "LiDAR, n=50, best of 4": LiDAR(Lookahead(STEPS, 50), candidates=4, keep="best"),
+        "LiDAR, n=50, best of 4": LiDAR(Lookahead(STEPS, 50), candidates=4),
         "LiDAR, n=400": LiDAR(Lookahead(STEPS, 400)),
         "LiDAR, n=400, lookaheads of 10 steps": LiDAR(Lookahead(10, 400)),
-        "LiDAR, n=50, 3 rounds of 50": LiDAR(Lookahead(STEPS, 50), rounds=3, joining=50),
+        "LiDAR, n=50, 4 moves from 0.5": LiDAR(Lookahead(STEPS, 50), restart=0.5, moves=4),
         "LiDAR, n=50, s=12.5, one-hot, stop 0.2 (published)": LiDAR(
             Lookahead(STEPS, 50), scale=12.5, ess=0.0201, stop=0.2
         ),

@@ -43,8 +43,6 @@ class LiDARGuidance:
         schedule: noise schedule of the model.
         settings: strength, lambda, and when to guide.
         kernel: samples (P, n, *S) to their noise kernel, see `kernel_of`.
-        log_weights: what each member counts for, (n,) or (P, n), if they are no even draws of the model; the
-            weights are then softmax(l + log_weights), and with the reward softmax(l + log_weights + lambda r).
 
     Raises:
         ValueError: if samples, rewards and kernel do not fit each other.
@@ -57,7 +55,6 @@ class LiDARGuidance:
         schedule: Schedule,
         settings: LiDARSettings = LiDARSettings(),  # noqa: B008
         kernel: Callable[[Tensor], Kernel] = GaussianKernel,
-        log_weights: Tensor | None = None,
     ):
         if rewards.ndim == 1:
             samples, rewards = samples[None], rewards[None]
@@ -67,9 +64,7 @@ class LiDARGuidance:
                 f"and rewards {tuple(rewards.shape)}, prompts first"
             )
         check_finite(rewards)
-        even = torch.zeros_like(rewards, dtype=torch.float64)
-        self.log_weights = even if log_weights is None else log_weights.to(even).expand_as(even)
-        lambdas = [settings.lambda_of(*row) for row in zip(rewards, self.log_weights, strict=True)]
+        lambdas = [settings.lambda_of(row) for row in rewards]
         self.temperature = torch.tensor(lambdas, dtype=torch.float64, device=samples.device)
         check_tilt(self.temperature, rewards)
         self.rewards, self.schedule, self.settings = rewards, schedule, settings
@@ -128,14 +123,12 @@ class LiDARGuidance:
     def tilt(self, x_t: Tensor, t: float) -> tuple[float, Tilt]:
         """alpha at time t, and the banks as x_t (P * B, *S) sees them there."""
         alpha, sigma = self._coefficients(t)
-        return alpha, tilt(
-            self.kernel, self._by_prompt(x_t), alpha, sigma, self.rewards, self.temperature, self.log_weights
-        )
+        return alpha, tilt(self.kernel, self._by_prompt(x_t), alpha, sigma, self.rewards, self.temperature)
 
     def lookahead_reward(self, x_t: Tensor, t: float) -> Tensor:
         """log sum_i w_i exp(lambda r_i), what the bank expects of x_t (B, *S): (B,) float64 (arXiv 2602.03211)."""
         with exact_products(x_t.device.type):
-            logits = self.kernel.logits(self._by_prompt(x_t), *self._coefficients(t)) + self.log_weights[:, None]
+            logits = self.kernel.logits(self._by_prompt(x_t), *self._coefficients(t))
         values = (self.temperature[:, None] * self.rewards)[:, None]
         return ((logits + values).logsumexp(-1) - logits.logsumexp(-1)).flatten()
 

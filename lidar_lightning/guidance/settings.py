@@ -23,9 +23,12 @@ class LiDARSettings:
         start, stop: guide while stop < t <= start, with t = 1 pure noise.
         restart: the time t0 in [0, 1] from which to run, from noised members of the bank; None, or 1, is pure noise.
         candidates: samples that are drawn for each one that is kept, at least 1; the best are.
+        rounds: in which the candidates are drawn, at least 1; those of each round join what the next restarts from.
+        moves: Metropolis moves of every sample at the end, see `samplers.moves`.
 
     Raises:
-        ValueError: if a setting is out of range, or temperature and ess are both given.
+        ValueError: if a setting is out of range, temperature and ess are both given, or rounds or moves have no time to
+            restart from.
     """
 
     scale: float = 1.0
@@ -35,6 +38,8 @@ class LiDARSettings:
     stop: float = 0.0
     restart: float | None = None
     candidates: float = 1
+    rounds: int = 1
+    moves: int = 0
 
     def __post_init__(self) -> None:
         if self.temperature is not None and self.ess is not None:
@@ -55,6 +60,13 @@ class LiDARSettings:
             raise ValueError(f"restart is a time in [0, 1], or None for pure noise, got {self.restart}")
         if not 1 <= self.candidates < float("inf"):
             raise ValueError(f"candidates must be at least 1 for each sample, got {self.candidates}")
+        if self.rounds < 1 or self.moves < 0:
+            raise ValueError(f"rounds are at least 1 and moves at least 0, got {self.rounds} and {self.moves}")
+        if self.restart is None and (self.rounds > 1 or self.moves):
+            raise ValueError(
+                f"{self.rounds} rounds and {self.moves} moves go through a noised sample: say from which time, with "
+                "restart=t0"
+            )
 
     def guides(self, t: float) -> bool:
         return self.stop < t <= self.start
@@ -63,8 +75,8 @@ class LiDARSettings:
         """These settings with the lambda of a task, unless they say which."""
         return self if self.temperature is not None or self.ess is not None else replace(self, temperature=temperature)
 
-    def lambda_of(self, rewards: Tensor, log_weights: Tensor | None = None) -> float:
-        """Lambda for a bank with these rewards (n,), whose members count for exp(log_weights) (n,)."""
+    def lambda_of(self, rewards: Tensor) -> float:
+        """Lambda for a bank with these rewards (n,)."""
         if self.temperature is not None:
             return self.temperature
-        return temperature_for_ess(rewards, self.ess or DEFAULT_ESS, log_weights)
+        return temperature_for_ess(rewards, self.ess or DEFAULT_ESS)

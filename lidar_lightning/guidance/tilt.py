@@ -27,18 +27,10 @@ def tilt(
     sigma: Tensor | float,
     rewards: Tensor,
     temperature: Tensor | float,
-    log_weights: Tensor | None = None,
 ) -> Tilt:
-    """The closed form of LiDAR at x_t (P, B, *S), from P banks with rewards (P, n); see `lidar_shift`.
-
-    Args:
-        log_weights: log of what each member counts for, (P, n); None is evenly.
-    """
+    """The closed form of LiDAR at x_t (P, B, *S), from P banks with rewards (P, n); see `lidar_shift`."""
     with exact_products(x_t.device.type):
-        logits = kernel.logits(x_t, alpha, sigma)
-        if log_weights is not None:
-            logits = logits + log_weights.to(logits)[:, None]
-        rewarded, plain = tilted_weights(logits, rewards, temperature)
+        rewarded, plain = tilted_weights(kernel.logits(x_t, alpha, sigma), rewards, temperature)
         return Tilt(kernel.change(x_t, alpha, rewarded, plain), rewarded, plain)
 
 
@@ -57,21 +49,16 @@ def effective_sample_size(weights: Tensor) -> Tensor:
     return 1 / weights.square().sum(-1)
 
 
-def temperature_for_ess(rewards: Tensor, fraction: float, log_weights: Tensor | None = None) -> float:
+def temperature_for_ess(rewards: Tensor, fraction: float) -> float:
     """The lambda at which softmax(lambda r) has an effective sample size of fraction * n, by bisection.
 
     The effective sample size falls from n at lambda = 0 to the number m of best samples, so the answer has the same
     meaning at every scale of the reward. Constant rewards give 0. Where ties put m above the target, lambda is the
     one that comes within one part in a thousand of m.
 
-    For members that count for w_i, with sum 1, the fraction is (sum w_i exp(lambda r_i))^2 / sum w_i exp(2 lambda r_i).
-    It falls from 1 to the weight of the best samples, and is a number of the law that the weighted members stand for,
-    however they were drawn.
-
     Args:
         rewards: (n,), finite.
         fraction: target in (0, 1].
-        log_weights: log w (n,) up to a constant; None is even.
 
     Raises:
         ValueError: if fraction lies outside (0, 1] or a reward is not finite.
@@ -80,19 +67,16 @@ def temperature_for_ess(rewards: Tensor, fraction: float, log_weights: Tensor | 
         raise ValueError(f"the target effective sample size is a fraction in (0, 1], got {fraction}")
     rewards = torch.as_tensor(rewards).double().flatten()
     check_finite(rewards)
-    log_w = torch.zeros_like(rewards) if log_weights is None else log_weights.to(rewards).flatten()
-    log_w = log_w.log_softmax(0)
     spread = (rewards.max() - rewards.min()).item()
     if spread == 0:
         return 0.0
-    ties = log_w[rewards == rewards.max()].exp().sum().item()
-    target = max(fraction, 1.001 * ties)
+    target = max(fraction, 1.001 * (rewards == rewards.max()).double().mean().item())
     if target >= 1:
         return 0.0
 
     def too_flat(log_temperature: float) -> bool:
         tilt = math.exp(log_temperature) / spread * rewards
-        return (2 * (log_w + tilt).logsumexp(0) - (log_w + 2 * tilt).logsumexp(0)).item() > math.log(target)
+        return (2 * tilt.logsumexp(0) - (2 * tilt).logsumexp(0)).item() > math.log(target * len(rewards))
 
     low, high = -20.0, 1.0
     while too_flat(high):

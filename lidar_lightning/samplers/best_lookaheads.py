@@ -8,7 +8,7 @@ from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import Grid, check_budget, check_spent, equal_times
 from lidar_lightning.samplers.lidar import lookahead_members
-from lidar_lightning.samplers.resampling import highest
+from lidar_lightning.samplers.select import best_of
 from lidar_lightning.samplers.task import Task
 
 
@@ -47,4 +47,4 @@ class BestLookaheads(Sampler):
                 "lookaheads"
             )
         bank = lookahead_members(task, self.lookahead)
-        return bank.samples[0, highest(bank.values[0], count)]
+        return bank.samples[0, best_of(bank.samples[0], bank.values[0], count)]

@@ -1,7 +1,6 @@
-"""LiDAR as a sampler: a bank, then guided samples from noise or from its members; in rounds, which join the bank."""
+"""LiDAR as a sampler: a bank, then guided samples from noise or from its members, of which the best are kept."""
 
-import math
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -13,19 +12,25 @@ from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.lookahead.bank import check_together
 from lidar_lightning.samplers.base import Sampler
-from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
+from lidar_lightning.samplers.budget import Grid, check_budget, check_spent, equal_times, spending
+from lidar_lightning.samplers.moves import metropolis
 from lidar_lightning.samplers.restart import members, place_of
-from lidar_lightning.samplers.select import Selection
+from lidar_lightning.samplers.select import Selection, first_of_each
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.seeding import Generators, stream_seed
 
 
 class Members(NamedTuple):
-    """Banks of clean samples (P, n, *S), their utilities r (P, n), and the log of what each counts for (P, n)."""
+    """Scored clean samples (P, n, *S) of P prompts and their utilities r (P, n) float64."""
 
     samples: Tensor
     values: Tensor
-    log_weights: Tensor
+
+    def joined(self, samples: Tensor, values: Tensor) -> "Members":
+        """With more of one prompt, (m, *S) and (m,), of which those that are there already are left out."""
+        samples = torch.cat((self.samples[0], samples.to(self.samples)))
+        fresh = first_of_each(samples)
+        return Members(samples[fresh][None], torch.cat((self.values[0], values))[fresh][None])
 
 
 def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
@@ -43,54 +48,41 @@ def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
         task.freeze()
     samples = torch.stack([bank.samples for bank in banks]).to(task.backbone.device)
     utilities = torch.stack([task.reward.from_scores(bank.rewards).double() for bank in banks]).to(samples.device)
-    return Members(samples, utilities, torch.zeros_like(utilities))
+    return Members(samples, utilities)
 
 
 class LiDAR(Sampler):
-    """Samples guided by the closed form of a bank of lookahead samples (arXiv 2602.03211), in one round or several.
+    """Samples guided by the closed form of a bank of lookahead samples (arXiv 2602.03211).
 
-    With `restart` its members begin the run too (see `restart`); with more candidates than samples it selects.
-
-    After each round but the last its guided samples join the bank. They come from p(x0) exp(lambda r(x0)) / Z rather
-    than from p, so that with n lookaheads and m of them a member counts for 1 / (n + m exp(lambda r) / Z), the balance
-    heuristic (Veach, Guibas 1995), with Z the lookaheads' mean of exp(lambda r), and lambda that of the round. The bank
-    stays one of p, with more members where the reward is high.
+    Three more uses of the bank are ours. With `restart` its members begin the run (see `restart`). With more candidates
+    than samples the best are kept; in several rounds, the candidates of each join what the next restarts from, so that
+    the reward climbs. With `moves` the samples at the end are moved towards the target (see `moves`).
 
     Args:
         lookahead: how the bank is drawn.
-        rounds: at least 1.
-        joining: guided samples of each round that join the bank.
         pooled: choose the best candidates among all of a prompt; otherwise among each sample's own.
         steps: see `Sampler`.
         settings: see `LiDARSettings`; without temperature and ess, lambda is the task's own.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: if a setting is out of range, or rounds are not pooled.
     """
 
     random = False
 
-    def __init__(
-        self,
-        lookahead: Lookahead,
-        rounds: int = 1,
-        joining: int = 8,
-        pooled: bool = True,
-        steps: int | None = None,
-        **settings: Any,
-    ):
+    def __init__(self, lookahead: Lookahead, pooled: bool = True, steps: int | None = None, **settings: Any):
         super().__init__(steps)
-        if rounds < 1 or joining < 1:
-            raise ValueError(f"rounds and joining must be at least 1, got {rounds} and {joining}")
         self.lookahead: Lookahead = lookahead
-        self.rounds, self.joining = rounds, joining
         self.settings = LiDARSettings(**settings)
+        if self.settings.rounds > 1 and not pooled:
+            raise ValueError(f"{self.settings.rounds} rounds share their candidates: they need pooled=True")
         self.selection = Selection(self.settings.candidates, "best", pooled)
         self.keep = "draw" if self.settings.candidates == 1 else "best"
+        self.random = self.settings.moves > 0
 
     @property
     def whole(self) -> bool:  # type: ignore[override]
-        return self.rounds > 1 or self.selection.whole
+        return self.settings.rounds > 1 or self.selection.whole
 
     @property
     def several(self) -> bool:  # type: ignore[override]
@@ -103,69 +95,78 @@ class LiDAR(Sampler):
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         run = steps - place_of(times(steps), self.start)
-        passes = run * self.selection.drawn(count) + steps * (self.rounds - 1) * self.joining
-        return self.lookahead.n * self.lookahead.steps + passes
+        return self.lookahead.n * self.lookahead.steps + run * (
+            self.selection.drawn(count) + self.settings.moves * count
+        )
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """All calls beyond the guided passes draw lookaheads: n = (calls - steps) * count / delta at most."""
+        """Without rounds, all calls beyond the guided passes draw lookaheads; with them, see `climbing`."""
+        if self.settings.rounds > 1:
+            return self.climbing(calls, steps, count, times)
         fewest = self.changed(lookahead=self.lookahead.of_size(1)).cost(steps, count, times)
         check_budget("LiDAR", calls, -(-fewest // count), "the guided passes and one lookahead")
         most = 1 + (calls * count - fewest) // self.lookahead.steps
         sizes = (self.changed(lookahead=self.lookahead.of_size(n)) for n in range(most, 0, -1))
         return spending(sizes, calls, steps, count, times)
 
-    def guidance(self, task: Task, members: Members) -> LiDARGuidance:
+    def climbing(self, calls: int, steps: int, count: int, times: Grid) -> Self:
+        """The lookaheads cost as much as each round: of what moves leave, 1 / (rounds + 1); the rest are candidates."""
+        run = steps - place_of(times(steps), self.start)
+        left = calls * count - run * self.settings.moves * count
+        least = -(-run * (self.settings.rounds + 1) // self.settings.rounds) + run * self.settings.moves
+        check_budget("LiDAR", calls, least, "a candidate for each sample, and lookaheads")
+        n = max(1, left // (self.settings.rounds + 1) // self.lookahead.steps)
+        drawn = (left - n * self.lookahead.steps) // run
+        sized = self.changed(
+            lookahead=self.lookahead.of_size(n), selection=replace(self.selection, n=drawn / count), steps=steps
+        )
+        check_spent("LiDAR", sized.cost(steps, count, times), calls, count)
+        return sized
+
+    def guidance(self, task: Task, bank: Members) -> LiDARGuidance:
         """The guidance of a bank."""
         return LiDARGuidance(
-            members.samples,
-            members.values,
+            bank.samples,
+            bank.values,
             task.backbone.schedule,
             self.settings.of_task(task.temperature),
             kernel_of(task.backbone.vocab_size),
-            members.log_weights,
         )
 
     def draw(self, task: Task, count: int) -> Tensor:
-        bank = lookahead_members(task, self.lookahead)
-        guidance, tilts = self.guidance(task, bank), []
-        for number in range(1, self.rounds):
-            tilts.append(guidance.temperature.item())
-            samples = task.solve(task.generators(self.joining, f"round {number}"), guidance)
-            values = torch.cat((bank.values[0], task.utility(samples)))
-            bank = Members(
-                torch.cat((bank.samples[0], samples.to(bank.samples)))[None],
-                values[None],
-                balanced(values, self.lookahead.n, self.joining, tilts)[None],
-            )
-            guidance = self.guidance(task, bank)
-        drawn = self.selection.drawn(count)
-        generators = task.generators(drawn)
+        pool = lookahead_members(task, self.lookahead)
+        guidance, drawn, moves = self.guidance(task, pool), self.selection.drawn(count), self.settings.moves
+        rounds, parts, utilities = min(self.settings.rounds, drawn), [], []
+        for number in range(rounds):
+            size = drawn * (number + 1) // rounds - drawn * number // rounds
+            x = self.candidates(task, pool, guidance, size, number)
+            if drawn == count and rounds == 1 and not moves:
+                return x
+            parts.append(x)
+            utilities.append(task.utility(x))
+            if number + 1 < rounds:
+                pool = pool.joined(x, utilities[-1])
+        x, r = torch.cat(parts), torch.cat(utilities)
+        kept = self.selection.rows(task, x, count, r)
+        x, r = x[kept], r[kept]
+        tilts = guidance.temperature.repeat_interleave(count // len(task.prompts))
+        return metropolis(task, x, r, tilts, self.start, moves)
+
+    def candidates(self, task: Task, pool: Members, guidance: LiDARGuidance, drawn: int, number: int) -> Tensor:
+        """Guided samples (drawn, *S) of one round, from noise or from members of the pool."""
+        key = f"round {number}" if number else ""
+        generators = task.generators(drawn, key)
         if self.start == 1:
             x = task.solve(generators, guidance)
         else:
-            x = task.solve_from(self.beginnings(task, bank, guidance, drawn), self.start, generators, guidance)
+            x = task.solve_from(self.beginnings(task, pool, guidance, drawn, key), self.start, generators, guidance)
         task.diagnostics += guidance.take_diagnostics()
-        return self.selection(task, x, count)
+        return x
 
-    def beginnings(self, task: Task, bank: Members, guidance: LiDARGuidance, drawn: int) -> Tensor:
+    def beginnings(self, task: Task, pool: Members, guidance: LiDARGuidance, drawn: int, key: str) -> Tensor:
         """The members from which `drawn` runs begin (drawn, *S), prompts first."""
-        tilts = guidance.temperature[:, None] * bank.values + bank.log_weights
+        tilts = guidance.temperature[:, None] * pool.values
         numbers = torch.tensor(task.numbers(drawn), device=tilts.device)
-        streams = [Generators([stream_seed(task.seed, f"restart\0{prompt}", 0)]) for prompt in task.prompts]
+        streams = [Generators([stream_seed(task.seed, f"restart{key}\0{prompt}", 0)]) for prompt in task.prompts]
         rows = [members(tilt, numbers, stream) for tilt, stream in zip(tilts, streams, strict=True)]
-        return torch.cat([samples[chosen] for samples, chosen in zip(bank.samples, rows, strict=True)])
-
-
-def balanced(values: Tensor, n: int, joining: int, tilts: Sequence[float]) -> Tensor:
-    """Log of what members count for, by the balance heuristic: -log(n + sum_j m exp(lambda_j v) / Z_j), (k,).
-
-    Args:
-        values: v (k,), of the n lookaheads first; Z_j is the mean of exp(lambda_j v) over these.
-        joining: m, members from each round.
-        tilts: lambda_j of the rounds.
-    """
-    parts = [torch.full_like(values, math.log(n))]
-    for tilt in tilts:
-        log_z = (tilt * values[:n]).logsumexp(0) - math.log(n)
-        parts.append(math.log(joining) + tilt * values - log_z)
-    return -torch.stack(parts).logsumexp(0)
+        return torch.cat([samples[chosen] for samples, chosen in zip(pool.samples, rows, strict=True)])

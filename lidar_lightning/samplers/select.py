@@ -55,15 +55,39 @@ class Selection:
         """The `count` samples that are kept of x (drawn, *S), which are scored if there is a choice."""
         return x[self.rows(task, x, count)]
 
-    def rows(self, task: Task, x: Tensor, count: int) -> Tensor:
-        """The places (count,) of those that are kept."""
+    def rows(self, task: Task, x: Tensor, count: int, values: Tensor | None = None) -> Tensor:
+        """The places (count,) of those that are kept; the best of a pool differ, while it has so many.
+
+        Args:
+            values: r of x where the best are kept, otherwise lambda r: (drawn,) float64; None scores them.
+        """
         best = self.keep == "best"
         if len(x) == count and best:
             return torch.arange(count, device=x.device)
-        values = task.utility(x, together=self.pooled) if best else task.value(x)
+        if values is None:
+            values = task.utility(x, together=self.pooled) if best else task.value(x)
         if self.pooled and best:
-            return highest(values, count)
+            return best_of(x, values, count)
         groups = values.expand(count, -1) if self.pooled else values.view(count, -1)
         chosen = groups.argmax(1) if best else pick(groups, task.generators(count, "keep").rand(1))
         first = 0 if self.pooled else torch.arange(count, device=x.device) * groups.shape[1]
         return first + chosen
+
+
+def first_of_each(x: Tensor) -> Tensor:
+    """Which of x (n, *S) equal none before them: (n,) bool."""
+    same = x.flatten(1).unique(dim=0, return_inverse=True)[1]
+    places = torch.arange(len(x), device=x.device)
+    first = torch.full_like(places, len(x)).scatter_reduce(0, same, places, "amin")
+    return first[same] == places
+
+
+def best_of(x: Tensor, values: Tensor, count: int) -> Tensor:
+    """Places (count,) of the highest values (n,) among different samples of x (n, *S), in their own order.
+
+    A sample is taken again only where there are fewer different ones.
+    """
+    fresh = first_of_each(x)
+    ranks = torch.empty_like(values, dtype=torch.long)
+    ranks[values.argsort(stable=True)] = torch.arange(len(values), device=values.device)
+    return highest(ranks + len(values) * fresh, count)

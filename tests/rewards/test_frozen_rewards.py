@@ -62,7 +62,7 @@ def test_one_sample_at_a_time_is_as_good_as_many(sampler):
 
 def test_a_bank_is_the_scale_where_there_is_one():
     given, lookahead = combined(), Lookahead(3, 20)
-    LiDAR(lookahead, rounds=2, joining=4)(given, 5)
+    LiDAR(lookahead, rounds=2, restart=0.5, candidates=2)(given, 5)
     bank = lookahead.bank(TOKENS, given.prompt, given.seed, parts())
     assert given.meter.pilot == 0
     assert all(torch.equal(given.reference[name], bank.rewards[name]) for name in bank.rewards)

@@ -80,14 +80,15 @@ CASES = {
     "dps, a part": (DPS(stop=0.5), mixture),
     "lidar": (LiDAR(Lookahead(3)), mixture),
     "lidar, tokens": (LiDAR(Lookahead(3)), tokens),
-    "lidar-rounds": (LiDAR(Lookahead(3), rounds=2, joining=2), mixture),
+    "lidar-rounds": (LiDAR(Lookahead(3), rounds=2, restart=0.5), mixture),
+    "lidar-moves": (LiDAR(Lookahead(3), moves=1, restart=0.5), tokens),
     "lidar, best": (LiDAR(Lookahead(3), candidates=2), mixture),
     "lidar+smc": (LiDARSMC(Lookahead(3, 4)), mixture),
     "lidar+smc, own steps": (LiDARSMC(Lookahead(3, 4), steps=4), mixture),
     "lidar-planned": (planned(), mixture),
 }
 BUDGETS = [*range(5, 40, 3), 64, 100]
-REFUSED = {"lidar-planned": 6, "lidar-rounds": 7, "rollout": 8}
+REFUSED = {"lidar-planned": 6, "rollout": 8}
 """How many of the budgets that are large enough may still be refused, where methods move in large strides."""
 
 
@@ -134,7 +135,8 @@ def test_cost_is_what_is_counted():
         SMC(3),
         SVDD(3),
         BackwardRollout(2, every=2),
-        LiDAR(Lookahead(2, 5), rounds=2),
+        LiDAR(Lookahead(2, 5), rounds=2, restart=0.5, candidates=2),
+        LiDAR(Lookahead(2, 5), restart=0.5, moves=2),
     ):
         given = tokens(6)
         sampler(given, 3)

@@ -1,4 +1,4 @@
-"""LiDAR as a sampler, in rounds and with particles, against the exact tilted distributions."""
+"""LiDAR as a sampler, alone and with particles, against the exact tilted distributions."""
 
 import math
 
@@ -6,9 +6,7 @@ import pytest
 import torch
 
 from lidar_lightning import LiDARGuidance, LiDARSettings, Lookahead
-from lidar_lightning.functional import temperature_for_ess
 from lidar_lightning.samplers import LiDAR, LiDARSMC
-from lidar_lightning.samplers.lidar import balanced
 from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, TOKENS_TILTED, Linear, Quadratic, task, tilted, total_variation
 
 REWARD = Quadratic(FIVE.means[0])
@@ -63,85 +61,6 @@ def test_particles_make_it_exact_on_tokens():
     assert errors[1] < 0.05 + noise < errors[0]
 
 
-def test_rounds_grow_the_bank_where_the_reward_is_high():
-    mean, modes = tilted(FIVE, REWARD, LAMBDA)
-    errors = {1: [], 3: []}
-    for rounds, found in errors.items():
-        for seed in range(6):
-            problem = task(FIVE, REWARD, LAMBDA, seed=seed)
-            samples = LiDAR(Lookahead(40, 12), rounds=rounds, joining=20)(problem, 200)
-            found.append(abs(REWARD(samples, []).mean().item() - mean))
-            assert problem.meter.network == 12 * 40 + (rounds - 1) * 20 * 40 + 200 * 40
-            assert problem.meter.rewards == 12 + (rounds - 1) * 20
-    assert sum(errors[3]) < sum(errors[1])
-
-
-def test_joined_members_are_weighted_by_the_balance_heuristic(monkeypatch):
-    """1 / (n + m exp(lambda r) / Z) after m members have joined, Z the mean of exp(lambda r) over the lookaheads."""
-    seen, guidance = [], LiDAR.guidance
-    monkeypatch.setattr(
-        LiDAR, "guidance", lambda self, task, members: seen.append(members) or guidance(self, task, members)
-    )
-    LiDAR(Lookahead(4, 6), rounds=3, joining=5)(task(FIVE, REWARD, LAMBDA, steps=4), 2)
-    assert [members.samples.shape[1] for members in seen] == [6, 11, 16]
-    for joined, members in zip((0, 5, 10), seen, strict=True):
-        tilt = (LAMBDA * members.values[0]).exp()
-        torch.testing.assert_close(members.values[0], REWARD(members.samples[0], []), rtol=1e-5, atol=1e-6)
-        share = 1 / (6 + joined * tilt / tilt[:6].mean())
-        torch.testing.assert_close(members.log_weights[0].softmax(0), share / share.sum())
-
-
-def test_the_temperature_of_an_ess_sees_what_members_count_for():
-    """Guided members that join are more of the best ones, but stand for no more: the law is the same, and so is lambda.
-
-    Seen as even draws they flatten the tilt less and less: E[r] ran away from -2.95 to -0.79 in three rounds.
-    """
-    settings = {"ess": 0.3, "joining": 200}
-    means, found = [], []
-    for rounds in (1, 3):
-        samples = [
-            LiDAR(Lookahead(40, 100), rounds=rounds, **settings)(task(FIVE, REWARD, LAMBDA, seed=seed), 150)
-            for seed in range(4)
-        ]
-        means.append(REWARD(torch.cat(samples), []).mean().item())
-    assert means[1] == pytest.approx(means[0], abs=0.35)
-    # The weighted members of a mixture of p and p exp(v) / Z give the lambda of p.
-    plain, spread = FIVE.draw(4000, seed=1), FIVE.draw(4000, seed=2)
-    tilted_rows = (
-        (LAMBDA * REWARD(spread, []))
-        .softmax(0)
-        .multinomial(4000, replacement=True, generator=torch.Generator().manual_seed(0))
-    )
-    values = LAMBDA * REWARD(torch.cat((plain, spread[tilted_rows])), [])
-    for fraction in (0.1, 0.5):
-        found = temperature_for_ess(values, fraction, balanced(values, 4000, 4000, [1.0]))
-        assert found == pytest.approx(temperature_for_ess(values[:4000], fraction), rel=0.1)
-        assert temperature_for_ess(values, fraction) > 1.2 * found
-
-
-def test_a_member_that_counts_twice_is_two_members_to_the_temperature():
-    rewards = torch.randn(6, generator=torch.Generator().manual_seed(3))
-    counts = torch.tensor([2.0, 1, 1, 1, 1, 1]).log()
-    twice = torch.cat((rewards, rewards[:1]))
-    for fraction in (0.2, 0.5, 0.9):
-        assert temperature_for_ess(rewards, fraction, counts + 3) == pytest.approx(temperature_for_ess(twice, fraction))
-    guided = LiDARGuidance(FIVE.draw(6), rewards, FIVE.schedule, LiDARSettings(ess=0.5), log_weights=counts)
-    assert guided.temperature.item() == pytest.approx(temperature_for_ess(twice, 0.5))
-
-
-def test_members_count_for_what_they_are():
-    """A member that counts twice is the same as the member twice."""
-    samples, rewards = FIVE.draw(5, seed=3), torch.randn(5, generator=torch.Generator().manual_seed(0)).double()
-    twice = torch.cat((samples, samples[:1])), torch.cat((rewards, rewards[:1]))
-    counts = torch.tensor([2.0, 1, 1, 1, 1]).log()
-    x_t = FIVE.draw(7, seed=4)
-    settings = FIVE.schedule, LiDARSettings(temperature=0.7)
-    one = LiDARGuidance(samples, rewards, *settings, log_weights=counts)
-    other = LiDARGuidance(*twice, *settings)
-    torch.testing.assert_close(one(x_t, 0.4, 0.3, x_t), other(x_t, 0.4, 0.3, x_t))
-    torch.testing.assert_close(one.lookahead_reward(x_t, 0.4), other.lookahead_reward(x_t, 0.4))
-
-
 def test_lookahead_reward_is_what_guidance_climbs():
     """shift = (sigma^2 / alpha) times its gradient."""
     bank = FIVE.draw(20, seed=1)
@@ -153,7 +72,7 @@ def test_lookahead_reward_is_what_guidance_climbs():
 
 
 def test_budgets_are_kept():
-    for sampler in (LiDAR(Lookahead(5, 1)), LiDAR(Lookahead(5, 1), rounds=2, joining=2), LiDARSMC(Lookahead(5, 8))):
+    for sampler in (LiDAR(Lookahead(5, 1)), LiDARSMC(Lookahead(5, 8))):
         with pytest.raises(ValueError, match="needs at least .* calls per sample .* got a budget of 10"):
             sampler.within(10, 10, 4)
     problem = task(FIVE, REWARD, LAMBDA, steps=10)
@@ -164,5 +83,3 @@ def test_budgets_are_kept():
     problem = task(FIVE, REWARD, LAMBDA, steps=10)
     LiDARSMC(Lookahead(5, 8)).within(28, 10, 4)(problem, 4)
     assert problem.meter.network == 40 + 4 * 2 * 9
-    with pytest.raises(ValueError, match="rounds and joining must be at least 1, got 0"):
-        LiDAR(Lookahead(5, 8), rounds=0)

@@ -1,0 +1,44 @@
+"""Moves: Metropolis steps whose proposal is the model itself, noised and denoised.
+
+Noised to t0 and denoised by the model's random solver, a sample x0 becomes a draw x0' of
+
+    K(x0, x0') = integral of q(x_t | x0) p(x0' | x_t) dx_t ,   with   p(x0) K(x0, x0') = p(x0') K(x0', x0) ,
+
+since p(x0' | x_t) = p(x0') q(x_t | x0') / p_t(x_t). So for the target p(x0) exp(lambda r(x0)) the ratio of Metropolis
+and Hastings is that of the tilts alone: a move is accepted with probability min(1, exp(lambda r' - lambda r)), without
+any density or gradient. The target stays as it is, whatever t0, as exactly as the solver draws the model's posterior.
+"""
+
+import logging
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.samplers.base import check_random
+from lidar_lightning.samplers.task import Task
+
+logger = logging.getLogger(__name__)
+
+
+def metropolis(task: Task, x: Tensor, utilities: Tensor, tilts: Tensor, t0: float, moves: int) -> Tensor:
+    """Samples (B, *S) after so many moves through time t0; each costs the solver's steps below t0, and one reward.
+
+    Args:
+        x: clean samples (B, *S).
+        utilities: r of them, (B,) float64.
+        tilts: lambda of each, (B,) float64.
+
+    Raises:
+        ValueError: if steps of the task's solver are not draws from a known law.
+    """
+    if moves:
+        check_random("Moves", task, x)
+    generators = task.generators(len(x), "moves")
+    for number in range(moves):
+        proposed = task.solve_from(x, t0, generators)
+        found = task.utility(proposed)
+        accepted = generators.rand(1)[:, 0].to(found).log() < tilts * (found - utilities)
+        logger.info("move %d: %.0f%% accepted", number + 1, 100 * accepted.double().mean().item())
+        x = torch.where(accepted.view(-1, *[1] * (x.ndim - 1)), proposed, x)
+        utilities = torch.where(accepted, found, utilities)
+    return x
