@@ -4,6 +4,7 @@ import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,7 +54,12 @@ def guide(
             shapes or of another latent space than the pipeline's; when the pipeline is called, for prompts or sizes
             that are not those of the banks.
     """
-    scheduler = pipe.scheduler
+    scheduler, given = pipe.scheduler, LiDARSettings(**settings)
+    if given != replace(given, restart=None, candidates=1, rounds=1, moves=0):
+        raise ValueError(
+            "guide steers a run of the pipeline, and begins or chooses none: for a restart call the image-to-image "
+            f"pipeline with strength=t0 inside, and choose among its images yourself, got {settings}"
+        )
     check_scheduler(scheduler)
     banks = [bank] if isinstance(bank, LookaheadBank) else list(bank)
     check_together(banks)
@@ -64,7 +70,7 @@ def guide(
         torch.stack([one.samples for one in banks]).to(pipe.device),
         torch.stack([utilities(one, reward) for one in banks]).to(pipe.device),
         schedule_of(scheduler),
-        LiDARSettings(**settings),
+        given,
     )
     kind = kind_of(scheduler)
     plain, times, guided = scheduler.step, [], []

@@ -27,7 +27,8 @@ class LiDARModule(SamplingModule):
         method: name of this run in its tables.
         out: folder of the run; None returns predictions only.
         training_data: SMILES file against which novelty is measured; None takes QM9.
-        settings: scale, temperature, ess, start, stop, restart and candidates, see `LiDARSettings`.
+        settings: scale, temperature, ess, start, stop, restart, candidates, rounds and moves, see `LiDARSettings`;
+            candidates in rounds are those of the prompt, otherwise each sample has its own.
 
     Raises:
         ValueError: if a setting is out of range, or a checkpoint is of another architecture.
@@ -48,7 +49,7 @@ class LiDARModule(SamplingModule):
     ):
         if lookahead is not None and not isinstance(lookahead, Lookahead):
             raise ValueError(f"lookahead must be a Lookahead, or None for the plain model, got {lookahead!r}")
-        guided = LiDAR(lookahead or Lookahead(), pooled=False, **settings)
+        guided = LiDAR(lookahead or Lookahead(), pooled=settings.get("rounds", 1) > 1, **settings)
         sampler: Sampler = guided if lookahead else BestOfN(1)
         super().__init__(
             backbone, reward, sampler, steps,

@@ -220,3 +220,10 @@ def test_reward_that_is_lower_better_and_empty_reward_name(reward):
         torch.testing.assert_close(guidance.rewards[0], -bank.rewards["brightness"])
     with pytest.raises(ValueError, match="say which one"), guide(pipe, both):
         pass
+
+
+@pytest.mark.parametrize("settings", [{"restart": 0.4}, {"candidates": 2}, {"restart": 0.4, "moves": 1}])
+def test_settings_of_whole_runs_are_refused(settings, reward):
+    pipe, backbone = make("StableDiffusion")
+    with pytest.raises(ValueError, match="image-to-image"), guide(pipe, banks_of(backbone, reward)[0], **settings):
+        pass

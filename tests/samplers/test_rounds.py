@@ -51,7 +51,7 @@ def test_the_reward_climbs_with_the_rounds_at_the_same_calls():
         drawn = [lidar(task(line, reward, 2.0, 20, seed=seed), 10) for seed in range(6)]
         given = task(line, reward, 2.0, 20)
         lidar(given, 10)
-        assert given.meter.network == lidar.cost(20, 10) == 6 * 40 + 60 * 6
+        assert given.meter.network == lidar.cost(20, 10) == 6 * 40 + 60 * 5
         means.append(reward(torch.cat(drawn), []).mean().item())
     assert means[1] > means[0] + 1
 
