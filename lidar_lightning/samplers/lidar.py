@@ -95,9 +95,8 @@ class LiDAR(Sampler):
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         run = steps - place_of(times(steps), self.start)
-        return self.lookahead.n * self.lookahead.steps + run * (
-            self.selection.drawn(count) + self.settings.moves * count
-        )
+        passes = self.selection.drawn(count) + self.settings.moves * count
+        return self.lookahead.n * self.lookahead.steps + run * passes
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """Without rounds, all calls beyond the guided passes draw lookaheads; with them, see `climbing`."""
