@@ -81,7 +81,7 @@ class PicturePairs(Dataset):
 
     Args:
         items: {"prompt", "chosen", "rejected"} with paths of pictures.
-        cache: folder that `encode_pairs` filled.
+        cache: folder that `cache_pairs` filled.
     """
 
     def __init__(self, items: Sequence[dict[str, Any]], cache: Path):
@@ -100,7 +100,7 @@ def cached(cache: Path, key: str) -> Path:
     return cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
 
 
-def encode_pairs(
+def cache_pairs(
     items: Sequence[dict[str, Any]], backbone: Backbone, folder: Path, rank: int = 0, world: int = 1
 ) -> Path:
     """Caches the latents of every picture and the condition of every prompt, each once; what is there is kept.
@@ -136,4 +136,4 @@ def _stored(value: Tensor) -> Tensor:
     return value.detach().to("cpu", copy=True).contiguous()
 
 
-__all__ = ["PicturePairs", "cached", "download_pairs", "encode_pairs"]
+__all__ = ["PicturePairs", "cached", "download_pairs", "cache_pairs"]

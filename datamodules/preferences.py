@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
-from datamodules.picture_pairs import TABLE, PicturePairs, download_pairs, encode_pairs
+from datamodules.picture_pairs import TABLE, PicturePairs, cache_pairs, download_pairs
 from lidar_lightning.lookahead.bank import LookaheadBank, check_space
 from lidar_lightning.rewards import Reward
 from lidar_lightning.utils.files import expand
@@ -162,7 +162,7 @@ class PreferenceDataModule(L.LightningDataModule):
         home = self.path if self.path.is_dir() else self.path.parent
         items = [{**row, **{side: str(home / row[side]) for side in ("chosen", "rejected")}} for row in items]
         module.backbone.to(strategy.root_device)
-        cache = encode_pairs(items, module.backbone, home, strategy.global_rank, strategy.world_size)
+        cache = cache_pairs(items, module.backbone, home, strategy.global_rank, strategy.world_size)
         strategy.barrier()
         return PicturePairs(items, cache)
 

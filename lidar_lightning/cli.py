@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
-from jsonargparse import Namespace
+from jsonargparse import Namespace, auto_cli
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -20,6 +20,8 @@ from lightning.pytorch.plugins import TorchCheckpointIO
 from lidar_lightning.modules.checkpoint_file import read_checkpoint
 from lidar_lightning.modules.checkpoint_io import WholeCheckpointIO
 from lidar_lightning.modules.checkpoints import claim_folders
+from lidar_lightning.runs.compare_command import compare_command
+from lidar_lightning.runs.report import write_report
 from lidar_lightning.runs.used_config import SaveUsedConfig
 from lidar_lightning.utils.errors import closest, one_line
 from lidar_lightning.utils.lifetime import end_with_parent
@@ -120,8 +122,6 @@ class LidarCLI(LightningCLI):
 
 def call(function: Callable[..., Any], arguments: Sequence[str], **settings: Any) -> None:
     """Calls a function with what its command line says, and prints what it returns."""
-    from jsonargparse import auto_cli
-
     print(auto_cli(function, args=list(arguments), parser_class=Parser, **settings))
 
 
@@ -134,12 +134,8 @@ def run(arguments: Sequence[str]) -> None:
 
         call(demo, rest)
     elif command == "report":
-        from lidar_lightning.runs.report import write_report
-
         call(write_report, rest)
     elif command == "compare":
-        from lidar_lightning.runs.compare_command import compare_command
-
         print(compare_command(rest, Parser))
     elif command in LidarCLI.subcommands():
         LidarCLI(

@@ -1,12 +1,10 @@
-"""Lookahead banks: n cheap samples of one prompt with every reward and where they came from, in memory and on disk."""
+"""Lookahead banks: n cheap samples of one prompt with every reward and where they came from."""
 
 import hashlib
 import json
 import logging
-import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from lidar_lightning.rewards import Reward, score
 from lidar_lightning.rewards.base import check_reward
 from lidar_lightning.rewards.scores import as_scores
 from lidar_lightning.utils.chunks import in_chunks
-from lidar_lightning.utils.files import expand, locked, sweep, write_atomically
+from lidar_lightning.utils.files import write_atomically
 from lidar_lightning.utils.tensor_files import checksum
 
 logger = logging.getLogger(__name__)
@@ -182,43 +180,3 @@ def check_together(banks: Sequence[LookaheadBank]) -> None:
     if len({bank.samples.shape for bank in banks}) > 1:
         each = ", ".join(f"{tuple(bank.samples.shape)} of {bank.provenance.prompt!r}" for bank in banks)
         raise ValueError(f"the banks of one batch must have the same shape, got {each}: draw them with the same n")
-
-
-class BankStore:
-    """A folder of banks, one file per prompt, found by the provenance of its samples.
-
-    What killed processes left in it is removed.
-
-    Args:
-        folder: made when first written to.
-    """
-
-    def __init__(self, folder: str | Path):
-        self.folder = expand(folder)
-        sweep(self.folder)
-
-    def path(self, provenance: Provenance) -> Path:
-        slug = re.sub(r"[^a-z0-9]+", "-", provenance.prompt.lower()).strip("-")[:40]
-        return self.folder / f"{slug}-{provenance.key()}.safetensors"
-
-    def get(self, provenance: Provenance) -> LookaheadBank | None:
-        """The bank of that provenance; None if there is none or its file is damaged, which is logged as an error."""
-        path = self.path(provenance)
-        if not path.exists():
-            return None
-        try:
-            return LookaheadBank.load(path)
-        except ValueError as error:
-            logger.error("%s; it is built again", error)
-            return None
-
-    def put(self, bank: LookaheadBank) -> Path:
-        path = self.path(bank.provenance)
-        bank.save(path)
-        return path
-
-    @contextmanager
-    def locked(self, provenance: Provenance) -> Iterator[None]:
-        """Holds off other processes that want the same bank; a killed process lets go."""
-        with locked(self.path(provenance)):
-            yield

@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.base import sample_bytes
 from lidar_lightning.backbones.vae import decode
-from lidar_lightning.lookahead.bank import BankStore, LookaheadBank, Provenance, check_space
+from lidar_lightning.lookahead.bank import LookaheadBank, Provenance, check_space
 from lidar_lightning.lookahead.presets import lookahead_backbone
 from lidar_lightning.lookahead.presets import preset as find_preset
+from lidar_lightning.lookahead.store import BankStore
 from lidar_lightning.rewards import Reward
 from lidar_lightning.sampling import sample
 from lidar_lightning.utils.chunks import in_chunks

@@ -10,8 +10,7 @@ import lightning as L
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.adapters import prepare_for_checkpoint
-from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.lookahead.bank import BankStore, LookaheadBank
+from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
 from lidar_lightning.modules.checkpoints import check_checkpoint
 from lidar_lightning.rewards import Reward, score, scored_rewards
 from lidar_lightning.runs.folder import RunFolder

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 import torch
 
-from lidar_lightning.lookahead.bank import BankStore, LookaheadBank
+from lidar_lightning.lookahead import BankStore, LookaheadBank
 from lidar_lightning.rewards import CallableReward
 from lidar_lightning.utils.files import write_atomically
 
