@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MIN_TIME = 1e-3
+"""The earliest time of a draw of the NELBO, whose rate has no bound at t = 0."""
+
 
 def nelbo(log_x: Tensor, x_t: Tensor, x0: Tensor, alpha: Tensor, slope: float) -> Tensor:
     """One-sample estimate in nats of the continuous-time negative evidence bound, summed over positions: (B,).

@@ -9,10 +9,9 @@ from torch import Tensor
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.adapters import LoRA, adapters_off
 from lidar_lightning.losses.dpo import DPOTerms, dpo_loss
+from lidar_lightning.losses.udlm import MIN_TIME
 from lidar_lightning.modules.training import positive
 from lidar_lightning.modules.tuning import TuningModule
-
-MIN_TIME = 1e-3
 
 
 class DPOModule(TuningModule):

@@ -4,13 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from lidar_lightning.backbones import UDLM
-from lidar_lightning.losses.udlm import posterior_cross_entropy
+from lidar_lightning.losses.udlm import MIN_TIME, posterior_cross_entropy
 from lidar_lightning.pretraining.muon import MuonModule
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.sampling import sample
 from lidar_lightning.utils.seeding import Generators, stream_seed
-
-MIN_TIME = 1e-3
 
 
 class PretrainModule(MuonModule):
