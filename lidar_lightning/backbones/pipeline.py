@@ -111,6 +111,7 @@ class PipelineBackbone(Backbone):
         dtype: str = "float32",
         variant: str | None = None,
         lora: dict[str, str] | None = None,
+        lora_scales: dict[str, float] | None = None,
         vae_slicing: bool = False,
         vae_tiling: bool = False,
         **settings: Any,
@@ -122,8 +123,8 @@ class PipelineBackbone(Backbone):
                 repository, also one of a LoRA, may be OWNER/REPOSITORY@REVISION: a branch, a tag or a commit.
             dtype: of all weights: "float32", "bfloat16" or "float16".
             variant: of the weight files, e.g. "fp16".
-            lora: LoRA files or repositories to load, by the names that `lora_scales` uses; without it all are on at
-                scale 1, in the pipeline itself too.
+            lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
+            lora_scales: see the class; None has all that are loaded on at scale 1, in the pipeline itself too.
             vae_slicing, vae_tiling: decode in pieces, to save memory.
             settings: of the class.
 
@@ -134,12 +135,12 @@ class PipelineBackbone(Backbone):
         pipe = load_pipeline(cls.pipeline_class, str(asset_path(source) or source), dtype, variant)
         for adapter, path in (lora or {}).items():
             load_lora(pipe, path, adapter)
-        settings.setdefault("lora_scales", dict.fromkeys(lora, 1.0) if lora else None)
         if vae_slicing:
             pipe.vae.enable_slicing()
         if vae_tiling:
             pipe.vae.enable_tiling()
-        backbone = cls(pipe, **settings)
+        scales = dict.fromkeys(lora, 1.0) if lora and lora_scales is None else lora_scales
+        backbone = cls(pipe, lora_scales=scales, **settings)
         switch_on(backbone.adaptable, backbone.lora_scales)
         return backbone
 

@@ -94,6 +94,14 @@ def test_adapters_are_on_only_where_they_are_asked_for(lora_file):
         adapted.variant(lora_scales={"slow": 1.0})
 
 
+@pytest.mark.parametrize("given", [{}, {"lora_scales": None}])
+def test_adapters_that_are_loaded_are_on_unless_scales_say_otherwise(lora_file, given):
+    """Null is what a YAML says of a setting that it leaves out."""
+    load, adapters = backbones.StableDiffusion.from_pretrained, dict.fromkeys(("one", "two"), str(lora_file))
+    assert load(lora_file.parent.parent / "model", lora=adapters, **given).lora_scales == {"one": 1.0, "two": 1.0}
+    assert load(lora_file.parent.parent / "model", lora=adapters, lora_scales={"one": 0.5}).lora_scales == {"one": 0.5}
+
+
 def test_adapters_that_do_not_load_are_named(lora_file, tmp_path):
     build("StableDiffusionXL").save_pretrained(tmp_path / "xl")
     with pytest.raises(ValueError, match="does not load into a StableDiffusionXLPipeline"):
