@@ -62,6 +62,7 @@ def methods(temperature: float) -> dict[str, Sampler]:
         "LiDAR as published": LiDAR(drafts, stop=0.3),
         "LiDAR, 4 rounds": LiDAR(drafts, rounds=4, **restart),
         "LiDAR, 4 rounds, lambda / 2": LiDAR(drafts, rounds=4, temperature=temperature / 2, **restart),
+        "LiDAR, 4 rounds, lambda / 4": LiDAR(drafts, rounds=4, temperature=temperature / 4, **restart),
         "LiDAR, 4 rounds, not guided": LiDAR(drafts, rounds=4, scale=0.0, **restart),
         "LiDAR, 3 rounds, 2 moves": LiDAR(drafts, rounds=3, moves=2, **restart),
     }
