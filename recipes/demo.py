@@ -16,7 +16,7 @@ def molecules(
     model: str = "udlm-qm9-small",
     samples: int = 256,
     n: int = 400,
-    lookahead_steps: int = 16,
+    lookahead_steps: int = 8,
     dpo_steps: int = 80,
     seed: int = 0,
 ) -> str:

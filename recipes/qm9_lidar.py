@@ -15,27 +15,34 @@ def main(
     guided: bool = True,
     n: int = 200,
     lookahead_steps: int = 8,
-    ess: float = 0.1,
-    stop: float = 0.3,
+    ess: float = 0.3,
+    restart: float = 0.3,
+    restart_steps: int = 16,
+    candidates: float = 4,
+    rounds: int = 4,
     steps: int = 32,
     samples: int = 1024,
-    batch_size: int = 256,
     seed: int = 0,
 ) -> str:
-    """Draws `samples` molecules into the folder `out`, from the weights or adapters of `checkpoint` if given."""
+    """Draws `samples` molecules into the folder `out`, from the weights or adapters of `checkpoint` if given.
+
+    Guided, it runs from members of the bank by the last of `restart_steps`; plain samples take all of `steps`.
+    """
     lidar = LiDARModule(
         UDLM.from_pretrained(model),
         RingCount(),
         lookahead=Lookahead(lookahead_steps, n) if guided else None,
-        steps=steps,
+        steps=restart_steps if guided else steps,
         ess=ess,
-        stop=stop,
+        restart=restart,
+        candidates=candidates,
+        rounds=rounds,
         seed=seed,
         method=method,
         out=out,
     )
     trainer = L.Trainer(logger=False, enable_model_summary=False)
-    data = PromptDataModule("molecule", samples, batch_size)
+    data = PromptDataModule("molecule", samples, batch_size=samples)
     trainer.predict(lidar, data, ckpt_path=checkpoint, return_predictions=False)
     return out
 
