@@ -29,7 +29,7 @@ def comparison_table(summary: dict) -> pd.DataFrame:
         frame[name] = [shown(*point[1:]).text() for point in found]
     for column in rows.columns.difference([*summary["curves"], summary["reward_name"], *HIDDEN], sort=False):
         frame[column] = [f"{value:.4g}" if value == value else "" for value in rows[column]]
-    budget = pd.Series([int(name.split(" @ ")[1]) if "@" in name else 0 for name in rows.index], rows.index)
+    budget = pd.Series([float(name.split(" @ ")[1]) if "@" in name else 0 for name in rows.index], rows.index)
     best_first = rows["reward"].astype(float) * (-1 if summary["higher_is_better"] else 1)
     order = pd.DataFrame({"budget": budget, "keep": rows["keep"], "reward": best_first})
     return frame.loc[order.sort_values(["budget", "keep", "reward"]).index]
@@ -59,7 +59,7 @@ def main(folder: Path, name: str) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     frame, settings = comparison_table(summary), summary["settings"]
     lines = [
-        f"# Samplers at equal network calls: {name}\n",
+        f"# Samplers at equal {settings.get('budget_unit', 'calls')}: {name}\n",
         f"Reward {summary['reward_name']}, {', '.join(f'{key} {value}' for key, value in settings.items())}; "
         f"{summary['methods'][VANILLA]['samples']:g} samples a row and seed. ± is half of a 95% confidence interval "
         "over prompts, or of a single prompt over seeds. Rows that keep the best seek the highest reward, those that "

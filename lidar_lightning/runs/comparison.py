@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from tqdm.auto import tqdm
 
 from lidar_lightning.backbones.base import Backbone, sample_bytes
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
+from lidar_lightning.runs.budgets import afforded, measured_rates
 from lidar_lightning.runs.folder import RunFolder
-from lidar_lightning.runs.inputs import check_counts, check_parts, check_prompts
+from lidar_lightning.runs.inputs import check_counts, check_methods, check_parts, check_prompts
 from lidar_lightning.runs.parts import Part
 from lidar_lightning.runs.report import write_report
 from lidar_lightning.runs.tabulate import VANILLA, Cell, rewarded, tabulate
@@ -22,8 +23,9 @@ from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.describe import describe
-from lidar_lightning.utils.files import check_name, expand, locked, sweep
+from lidar_lightning.utils.files import expand, locked, sweep
 from lidar_lightning.utils.prompts import prompts_of
+from lidar_lightning.utils.seeding import stream_seed
 from lidar_lightning.utils.sizes import check_memory
 
 
@@ -47,7 +49,7 @@ class Comparison:
         metrics: rewards that are scored and tabulated, but seen by no sampler.
         samples: per prompt.
         steps: of the solver.
-        budgets: network calls per sample.
+        budgets: network calls per sample, or what else `budget_unit` says.
         seeds: each a whole repetition.
         temperature: lambda.
         batch_size: samples per network call.
@@ -68,28 +70,16 @@ class Comparison:
         metrics: list[Reward] | None = None,
         samples: int = 4,
         steps: int = 50,
-        budgets: list[int] = [100, 200],  # noqa: B006
+        budgets: list[float] = [100, 200],  # noqa: B006
+        budget_unit: Literal["calls", "seconds"] = "calls",
         seeds: list[int] = [0],  # noqa: B006
         temperature: float = 1.0,
         batch_size: int = 256,
         training_data: str | None = None,
     ):
-        for name in samplers:
-            check_name("the name of a sampler", name)
-        if not samplers or not budgets or not seeds or VANILLA in samplers:
-            raise ValueError(
-                f"a comparison needs samplers, none of them called {VANILLA!r}, budgets and seeds, got "
-                f"{sorted(samplers)}, {budgets} and {seeds}"
-            )
+        check_methods(samplers, reward, budget_unit, budgets=budgets, seeds=seeds)
         check_parts(backbone, reward, metrics, training_data)
         check_counts(samples=samples, steps=steps, batch_size=batch_size)
-        for name, values in {"budgets": budgets, "seeds": seeds}.items():
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} must differ from each other, got {values}")
-        if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
-            raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
-        for sampler in samplers.values():
-            sampler.check_reward(reward)
         if not 0 <= temperature < float("inf"):
             raise ValueError(f"temperature (lambda) must be finite and at least 0, got {temperature}")
         if reward.relative:
@@ -98,13 +88,14 @@ class Comparison:
         self.prompts = prompts_of(prompts)
         check_prompts(self.rewards, self.prompts)
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
-        self.training_data, self.solver = training_data, backbone.random_solver(steps)
+        self.training_data, self.solver, self.budget_unit = training_data, backbone.random_solver(steps), budget_unit
         count = len(self.prompts)
         check_memory(f"samples={samples} of {count} prompts", samples * count, sample_bytes(backbone))
-        self.samplers: dict[tuple[str, int], Sampler] = {(VANILLA, steps): BestOfN(1)}
-        for budget in budgets:
-            for name, sampler in samplers.items():
-                self.samplers[name, budget] = sampler.within(budget, steps, samples, self.times)
+        self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
+        rates = self.rates(samplers) if budget_unit == "seconds" else None
+        sized = afforded(samplers, budgets, self.fit, rates)
+        self.samplers = {(VANILLA, steps): BestOfN(1)} | {row: sampler for row, (sampler, _) in sized.items()}
+        self.calls = {(VANILLA, steps): steps} | {row: calls for row, (_, calls) in sized.items()}
         for sampler in self.samplers.values():
             if sampler.lookahead:
                 sampler.lookahead.check_size(backbone)
@@ -113,11 +104,19 @@ class Comparison:
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
         self.indices = list(range(samples))
         self.done: set[tuple[Cell, str]] = set()
-        self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
 
     def times(self, steps: int) -> Tensor:
         """Of the model's own random solver with so many steps."""
         return self.backbone.random_solver(steps).times
+
+    def fit(self, sampler: Sampler, calls: int) -> Sampler:
+        """The method with so many network calls per sample."""
+        return sampler.within(calls, self.steps, self.samples, self.times)
+
+    def rates(self, samplers: Mapping[str, Sampler]) -> dict[str, float]:
+        """Seconds of a network call on one sample of each method, measured on the first prompt."""
+        pilot = partial(self.task, self.prompts[0], stream_seed(0, "pilot", 0))
+        return measured_rates(self.out / "seconds.json", samplers, self.fit, pilot, self.steps, self.samples)
 
     @property
     def rewards(self) -> list[Reward]:
@@ -192,22 +191,23 @@ class Comparison:
             self.references[key] = task.reference
         return self.references.get(key)
 
+    def task(self, prompt: str, seed: int, calls: int | None = None) -> Task:
+        """What every method is given, with network calls per sample."""
+        return Task(
+            self.backbone, self.solver, self.reward, prompt, self.temperature, seed,
+            Meter(None if calls is None else calls * self.samples), self.batch_size, self.reference(prompt, seed),
+        )  # fmt: skip
+
     def draw(self, cell: Cell, prompt: str) -> Part:
         """The samples of one prompt by one method, with what they cost."""
-        meter = Meter(cell.budget * self.samples)
-        task = Task(
-            self.backbone, self.solver, self.reward, prompt, self.temperature, cell.seed, meter, self.batch_size,
-            self.reference(prompt, cell.seed),
-        )  # fmt: skip
-        samples = self.samplers[cell.method, cell.budget](task, self.samples)
+        task = self.task(prompt, cell.seed, self.calls[cell.method, cell.budget])
+        samples, meter = self.samplers[cell.method, cell.budget](task, self.samples), task.meter
         with torch.no_grad():
             decoded = self.backbone.decode(samples)
             scores = {reward.name: score(reward, decoded, [prompt] * self.samples) for reward in self.rewards}
         spent = meter.row(self.samples)
-        return Part(
-            [prompt] * self.samples, self.indices, samples, decoded, scores, meter.seconds,
-            round(spent["network"]), spent=spent,
-        )  # fmt: skip
+        calls = round(spent["network"])
+        return Part([prompt] * self.samples, self.indices, samples, decoded, scores, meter.seconds, calls, spent=spent)
 
     def finish(self) -> Path:
         """Writes tables, summary and report of all cells, and returns the path of the report."""
@@ -215,15 +215,16 @@ class Comparison:
         found = rewarded({cell: run.parts(wanted) for cell, run in self.runs.items()}, self.reward)
         for cell, parts in found.items():
             self.runs[cell].write(parts)
-        keeps = {Cell(*key, 0).row: sampler.keep for key, sampler in self.samplers.items()} | {VANILLA: "plain"}
+        keeps = {cell.row: self.samplers[cell.method, cell.budget].keep for cell in self.cells} | {VANILLA: "plain"}
         RunFolder(self.out, {}).write_summary(
             {
-                "title": f"{len(self.samplers)} rows at equal network calls",
+                "title": f"{len(self.samplers)} rows at equal {self.budget_unit.replace('calls', 'network calls')}",
                 **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data, keeps),
                 "reward_name": self.reward.name,
                 "higher_is_better": self.reward.higher_is_better,
                 "modality": self.backbone.modality,
-                "settings": {"steps": self.steps, "temperature": self.temperature, "prompts": len(self.prompts)},
+                "settings": {name: getattr(self, name) for name in ("steps", "budget_unit", "temperature")}
+                | {"prompts": len(self.prompts)},
             }
         )
         return write_report(self.out)

@@ -1,10 +1,13 @@
 """What a run is given, checked before anything is drawn or claimed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.rewards.base import Reward, named, scored_rewards
+from lidar_lightning.runs.tabulate import VANILLA
+from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.utils.files import check_name
 from lidar_lightning.utils.smiles_io import read_smiles
 
 
@@ -44,3 +47,25 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def check_methods(samplers: Mapping[str, Any], reward: Reward, unit: str, **lists: Sequence[float]) -> None:
+    """Raises ValueError unless a comparison has samplers for this reward, by names of their own, lists of different
+    numbers, and a unit of its budgets that there is.
+    """
+    if unit not in ("calls", "seconds"):
+        raise ValueError(f"budget_unit is calls or seconds, got {unit!r}")
+    for name in samplers:
+        check_name("the name of a sampler", name)
+    if not samplers or not all(lists.values()) or VANILLA in samplers:
+        raise ValueError(
+            f"a comparison needs samplers, none of them called {VANILLA!r}, and {' and '.join(lists)}, got "
+            f"{sorted(samplers)}, {' and '.join(map(str, lists.values()))}"
+        )
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} must differ from each other, got {values}")
+    if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
+        raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
+    for sampler in samplers.values():
+        sampler.check_reward(reward)

@@ -17,16 +17,16 @@ VANILLA = "vanilla"
 
 @dataclass(frozen=True)
 class Cell:
-    """One method at one budget of network calls per sample, with one seed: a run folder of its own."""
+    """One method at one budget of network calls or seconds per sample, with one seed: a run folder of its own."""
 
     method: str
-    budget: int
+    budget: float
     seed: int
 
     @property
     def row(self) -> str:
         """Name of its row in the table: cells that differ by seed share it."""
-        return self.method if self.method == VANILLA else f"{self.method} @ {self.budget}"
+        return self.method if self.method == VANILLA else f"{self.method} @ {self.budget:g}"
 
 
 def rewarded(runs: Mapping[Cell, Sequence[Part]], reward: Reward) -> dict[Cell, list[Part]]:
