@@ -57,6 +57,8 @@ SAMPLERS = {
     "smc": lambda: SMC(3, every=2),
     "lidar": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=2, pooled=False),
     "lidar pooled": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=1.5),
+    "lidar rounds": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=3, rounds=3),
+    "lidar moves": lambda: LiDAR(Lookahead(3, 30), restart=0.4, moves=3),
     "lidar+smc": lambda: LiDARSMC(Lookahead(3, 30), 3),
 }
 
@@ -71,7 +73,10 @@ def test_predict_draws_what_a_task_draws(name, carbon_reward):
     assert part.nfe == pytest.approx((task.meter.network - task.meter.lookahead) / 12)
 
 
-@pytest.mark.parametrize("name", ["best-of-n each", "draft each", "beam", "threshold", "smc", "lidar", "lidar+smc"])
+EACH = ["best-of-n each", "draft each", "beam", "threshold", "smc", "lidar", "lidar moves", "lidar+smc"]
+
+
+@pytest.mark.parametrize("name", EACH)
 def test_batches_and_prompts_change_nothing(name, carbon_reward):
     runs = [
         strings(predict(sampling(carbon_reward, SAMPLERS[name](), temperature=1.0), 6, size, ["a", "b"]))
@@ -100,6 +105,9 @@ def test_the_short_form_is_lidar(carbon_reward):
     short = LiDARModule(tiny(), carbon_reward, Lookahead(3, 30), 6, restart=0.4, candidates=2, temperature=2.0)
     long = sampling(carbon_reward, LiDAR(Lookahead(3, 30), pooled=False, restart=0.4, candidates=2, temperature=2.0))
     assert strings(predict(short)) == strings(predict(long))
+    climb = {"restart": 0.4, "candidates": 3, "rounds": 3, "ess": 0.3}
+    short = LiDARModule(tiny(), carbon_reward, Lookahead(3, 30), 6, **climb)
+    assert strings(predict(short)) == strings(predict(sampling(carbon_reward, LiDAR(Lookahead(3, 30), **climb))))
     plain = LiDARModule(tiny(), carbon_reward, None, 6)
     assert strings(predict(plain)) == strings(predict(sampling(carbon_reward, BestOfN(1))))
 
@@ -121,7 +129,8 @@ def test_a_combined_reward_selects_within_each_prompt(carbon_reward):
 
 
 def test_finished_samples_are_taken_and_missing_ones_drawn(carbon_reward, tmp_path):
-    for name, sampler in (("each", BestOfN(3, pooled=False)), ("pool", BestOfN(2.5))):
+    climbing = LiDAR(Lookahead(3, 30), restart=0.4, candidates=3, rounds=3, ess=0.3)
+    for name, sampler in (("each", BestOfN(3, pooled=False)), ("pool", BestOfN(2.5)), ("rounds", climbing)):
         whole = strings(predict(sampling(carbon_reward, sampler, out=str(tmp_path / name)), 6, 6, ["a", "b"]))
         shutil.rmtree(next((tmp_path / name / "parts").glob("a-*")))
         again = strings(predict(sampling(carbon_reward, sampler, out=str(tmp_path / name)), 6, 6, ["a", "b"]))
