@@ -181,7 +181,11 @@ def main(
             backbone, backbone.random_solver(STEPS), reward, temperature=temperature, seed=seed,
             meter=Meter(budget * samples), batch_size=BATCH,
         )  # fmt: skip
-        sized = sampler.within(budget, STEPS, samples, lambda steps: backbone.random_solver(steps).times)
+        try:
+            sized = sampler.within(budget, STEPS, samples, lambda steps: backbone.random_solver(steps).times)
+        except ValueError as error:
+            tqdm.write(f"left out: {name} @ {budget}: {error}")
+            continue
         found = kept(
             place.with_suffix(".safetensors"), lambda sized=sized, task=task: drawn(backbone, sized, task, samples)
         )
