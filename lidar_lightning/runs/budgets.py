@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.budget import SPENT
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.files import locked, write_atomically
@@ -51,7 +52,9 @@ def measured_rates(
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path):
         rates = read_rates(path)
-        for name in [name for name in samplers if name not in rates]:
+        if missing := [name for name in samplers if name not in rates]:
+            BestOfN(1)(task(), samples)  # the first run of a process is slower than all others
+        for name in missing:
             pilot, given = first_fit(fit, samplers[name], (multiple * steps for multiple in PILOT))[0], task()
             pilot(given, samples)
             rates[name] = given.meter.seconds / given.meter.network

@@ -73,10 +73,6 @@ class Sampler(ABC):
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
         """`within`, with the solver steps that it will take at least."""
 
-    def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
-        """Network calls of drawing `count` samples with so many solver steps, for methods that know it beforehand."""
-        raise NotImplementedError(f"{type(self).__name__} divides its calls up when it draws")
-
     def changed(self, **attributes: Any) -> Self:
         """A copy with other attributes."""
         other = copy(self)

@@ -4,13 +4,13 @@ from typing import Self
 
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, check_particles
+from lidar_lightning.samplers.base import Keep, check_particles
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
-from lidar_lightning.samplers.select import Selection
+from lidar_lightning.samplers.select import SelectingSampler, Selection
 from lidar_lightning.samplers.task import Task
 
 
-class BestOfN(Sampler):
+class BestOfN(SelectingSampler):
     """Draws n plain samples for each one asked for and keeps one in n.
 
     Args:
@@ -28,14 +28,6 @@ class BestOfN(Sampler):
         super().__init__(steps)
         check_particles("best-of-N", n)
         self.selection, self.keep = Selection(n, keep, pooled), keep
-
-    @property
-    def whole(self) -> bool:  # type: ignore[override]
-        return self.selection.whole
-
-    @property
-    def several(self) -> bool:  # type: ignore[override]
-        return not self.whole
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return steps * self.selection.drawn(count)

@@ -6,15 +6,14 @@ from typing import Self
 from torch import Tensor
 
 from lidar_lightning.samplers.ahead import ahead
-from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.restart import place_of
-from lidar_lightning.samplers.select import Selection
+from lidar_lightning.samplers.select import SelectingSampler, Selection
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.sampling import last, trajectory
 
 
-class DraftThenFinish(Sampler):
+class DraftThenFinish(SelectingSampler):
     """Ends several noises for each sample in few steps, scores these drafts, and runs the best ones' noise in full.
 
     The finished samples are plain samples, chosen before they were made. A draft may also leave its run later, at a
@@ -50,14 +49,6 @@ class DraftThenFinish(Sampler):
         if draft_steps < 1 or not 0 < at <= 1:
             raise ValueError(f"draft_steps is at least 1 and at lies in (0, 1], got {draft_steps} and {at}")
         self.selection, self.draft_steps, self.at = Selection(drafts, "best", pooled), draft_steps, at
-
-    @property
-    def whole(self) -> bool:  # type: ignore[override]
-        return self.selection.whole
-
-    @property
-    def several(self) -> bool:  # type: ignore[override]
-        return not self.whole
 
     def place(self, times: Tensor) -> int:
         """Where drafts leave their runs, among the times of the solver (steps + 1,)."""

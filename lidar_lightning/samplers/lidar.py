@@ -11,11 +11,10 @@ from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.lookahead.bank import check_together
-from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import Grid, check_budget, check_spent, equal_times, spending
 from lidar_lightning.samplers.moves import metropolis
 from lidar_lightning.samplers.restart import members, place_of
-from lidar_lightning.samplers.select import Selection, first_of_each
+from lidar_lightning.samplers.select import SelectingSampler, Selection, first_of_each
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.seeding import Generators, stream_seed
 
@@ -51,7 +50,7 @@ def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
     return Members(samples, utilities)
 
 
-class LiDAR(Sampler):
+class LiDAR(SelectingSampler):
     """Samples guided by the closed form of a bank of lookahead samples (arXiv 2602.03211).
 
     Three more uses of the bank are ours. With `restart` its members begin the run (see `restart`). With more candidates
@@ -85,16 +84,26 @@ class LiDAR(Sampler):
         return self.settings.rounds > 1 or self.selection.whole
 
     @property
-    def several(self) -> bool:  # type: ignore[override]
-        return not self.whole
-
-    @property
     def start(self) -> float:
         """The time from which the solver runs."""
         return 1.0 if self.settings.restart is None else self.settings.restart
 
+    def run(self, times: Tensor) -> int:
+        """The steps of a solver with these times (steps + 1,) that a candidate or a move makes.
+
+        Raises:
+            ValueError: if rounds or moves would make none, so that nothing would change.
+        """
+        steps = len(times) - 1 - place_of(times, self.start)
+        if not steps and (self.settings.rounds > 1 or self.settings.moves):
+            raise ValueError(
+                f"no time of the solver but its last is as early as restart={self.start}, so that rounds and moves "
+                f"would change nothing: restart later, or take more than {len(times) - 1} steps"
+            )
+        return steps
+
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
-        run = steps - place_of(times(steps), self.start)
+        run = self.run(times(steps))
         passes = self.selection.drawn(count) + self.settings.moves * count
         return self.lookahead.n * self.lookahead.steps + run * passes
 
@@ -110,12 +119,13 @@ class LiDAR(Sampler):
 
     def climbing(self, calls: int, steps: int, count: int, times: Grid) -> Self:
         """The lookaheads cost as much as each round: of what moves leave, 1 / (rounds + 1); the rest are candidates."""
-        run = steps - place_of(times(steps), self.start)
+        run = self.run(times(steps))
         left = calls * count - run * self.settings.moves * count
-        least = -(-run * (self.settings.rounds + 1) // self.settings.rounds) + run * self.settings.moves
-        check_budget("LiDAR", calls, least, "a candidate for each sample, and lookaheads")
         n = max(1, left // (self.settings.rounds + 1) // self.lookahead.steps)
         drawn = (left - n * self.lookahead.steps) // run
+        if drawn < count:
+            least = -(-n * self.lookahead.steps // count) + run * (1 + self.settings.moves)
+            check_budget("LiDAR", calls, max(least, calls + 1), "a candidate for each sample, and lookaheads")
         sized = self.changed(
             lookahead=self.lookahead.of_size(n), selection=replace(self.selection, n=drawn / count), steps=steps
         )
@@ -133,6 +143,7 @@ class LiDAR(Sampler):
         )
 
     def draw(self, task: Task, count: int) -> Tensor:
+        self.run(task.solver.times)
         pool = lookahead_members(task, self.lookahead)
         guidance, drawn, moves = self.guidance(task, pool), self.selection.drawn(count), self.settings.moves
         rounds, parts, utilities = min(self.settings.rounds, drawn), [], []

@@ -35,7 +35,7 @@ def members(tilts: Tensor, draws: Tensor, stream: Generators) -> Tensor:
     samples do not copy one member; after n draws it begins again.
 
     Args:
-        tilts: lambda r + log of what each member counts for, (n,).
+        tilts: lambda r, (n,).
         draws: numbers j >= 0 of the draws, (m,) int64.
         stream: one stream, of the prompt.
     """

@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, check_keep, check_particles
+from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_particles
 from lidar_lightning.samplers.resampling import highest, pick
 from lidar_lightning.samplers.task import Task
 
@@ -72,6 +72,20 @@ class Selection:
         chosen = groups.argmax(1) if best else pick(groups, task.generators(count, "keep").rand(1))
         first = 0 if self.pooled else torch.arange(count, device=x.device) * groups.shape[1]
         return first + chosen
+
+
+class SelectingSampler(Sampler):
+    """A sampler that keeps some of what it draws: all samples of a prompt together if it chooses among all of them."""
+
+    selection: Selection
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self.selection.whole
+
+    @property
+    def several(self) -> bool:  # type: ignore[override]
+        return not self.whole
 
 
 def first_of_each(x: Tensor) -> Tensor:

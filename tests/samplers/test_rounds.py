@@ -112,3 +112,23 @@ def test_bad_settings_are_named(settings, message):
 def test_a_budget_below_one_candidate_each_is_refused():
     with pytest.raises(ValueError, match="LiDAR needs at least 6 network calls"):
         LiDAR(Lookahead(4), restart=0.5, rounds=2).within(5, 8, 16)
+
+
+@pytest.mark.parametrize("settings", [{"rounds": 2}, {"moves": 1}])
+def test_a_restart_that_leaves_no_step_is_named(settings):
+    lidar = LiDAR(Lookahead(4, 6), restart=0.0, **settings)
+    with pytest.raises(ValueError, match="as early as restart=0.0, so that rounds and moves would change nothing"):
+        lidar(task(TOKENS, TABLE, 1.0, 8), 4)
+    with pytest.raises(ValueError, match="would change nothing"):
+        lidar.within(40, 8, 4)
+
+
+def test_a_small_budget_never_draws_less_than_is_kept():
+    for calls in range(4, 40):
+        for rounds, count in ((2, 1), (4, 1), (2, 3)):
+            try:
+                found = LiDAR(Lookahead(7), restart=0.5, rounds=rounds).within(calls, 8, count)
+            except ValueError as error:
+                assert "LiDAR" in str(error)
+                continue
+            assert found.selection.n >= 1 and found.cost(8, count) <= calls * count
