@@ -32,6 +32,7 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
         dropout: in training, in [0, 1).
         time_conditioning: False feeds a constant noise level.
         cfg: class-conditional checkpoints are refused.
+        redraw: of the default solver, see `Ancestral`; 0, as published, for never.
         name: in reports and provenance.
     """
 
@@ -52,6 +53,7 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
         dropout: float = 0.1,
         time_conditioning: bool = True,
         cfg: bool = False,
+        redraw: float = 0.0,
         name: str = "udlm",
     ):
         super().__init__()
@@ -69,7 +71,7 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
         if vocab_size < len(smiles.VOCABULARY):
             raise ValueError(f"vocab_size {vocab_size} is smaller than the {len(smiles.VOCABULARY)} tokens of QM9")
         self.name, self.vocab_size, self.model_length = name, vocab_size, model_length
-        self.time_conditioning = time_conditioning
+        self.time_conditioning, self.redraw = time_conditioning, redraw
         self.schedule = LogLinear()
         self.backbone = DiT(vocab_size, hidden_dim, cond_dim, n_blocks, n_heads, dropout)
 
@@ -111,7 +113,7 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
         return smiles.tokens_of(samples, self.model_length).to(self.device)
 
     def solver(self, steps: int = 32) -> Ancestral:
-        return Ancestral(self.schedule, steps)
+        return Ancestral(self.schedule, steps, redraw=self.redraw)
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Each token of x0 (B, L) drawn anew, uniformly, with probability sigma(t); t is (B,)."""

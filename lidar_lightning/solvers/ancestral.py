@@ -22,30 +22,46 @@ class Ancestral:
         steps: network calls, at least 1.
         power: times are (1 - i / steps)^power, down to 1e-5. 1 spaces them equally, as published; 2 puts more of them
             near the data, where one step must not change two tokens that depend on each other.
+        redraw: in steps from times below this one, the token that is the least likely given all others is drawn anew
+            its marginal m. That mends what a network's errors left, at no network call, and leaves out some of what
+            it holds for unlikely (see docs/redraw.md). At 0 nothing is redrawn and the law is the published one.
+
+    Raises:
+        ValueError: if there is no step, or redraw is not a time.
     """
 
-    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 2.0):
+    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 2.0, redraw: float = 0.0):
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
-        self.schedule, self.name = schedule, f"Ancestral(power={power:g})"
+        if not 0 <= redraw <= 1:
+            raise ValueError(f"redraw is a time between 0, for never, and 1, got {redraw}")
+        told = f", redraw={redraw:g}" if redraw else ""
+        self.schedule, self.redraw, self.name = schedule, redraw, f"Ancestral(power={power:g}{told})"
         self.times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
 
     def start(self, x: Tensor, place: int = 0) -> Tensor:
         """x itself: tokens (B, L) int64."""
         return x
 
-    def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
-        """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L)."""
+    def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, forgotten: Tensor | None = None) -> Tensor:
+        """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L).
+
+        Args:
+            forgotten: (B, L) bool, tokens of x_t that say nothing: those of x_s are draws from m.
+        """
         vocab_size = x0_hat.shape[-1]
         (alpha_t, alpha_s), _ = self.schedule(torch.tensor([t, s], dtype=torch.float64))
-        kept = (alpha_t / alpha_s).item()
+        kept = (alpha_t / alpha_s).to(x0_hat.device).expand(*x_t.shape, 1)
+        if forgotten is not None:
+            kept = kept.masked_fill(forgotten[..., None], 0)
         marginal = (alpha_s * x0_hat.double() + (1 - alpha_s) / vocab_size).clamp_min(0)
         weights = marginal * (kept * F.one_hot(x_t, vocab_size) + (1 - kept) / vocab_size)
         return weights / weights.sum(-1, keepdim=True)
 
     def transition(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Categorical:
         """The law of x_s (B, L)."""
-        return Categorical(self.posterior(x0_hat, x_t, t, s))
+        least = least_likely(x0_hat, x_t) if t < self.redraw else None
+        return Categorical(self.posterior(x0_hat, x_t, t, s, least))
 
     def estimate(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor:
         """The likeliest token at each position (B, L), given all of x_t."""
@@ -54,3 +70,9 @@ class Ancestral:
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
         """x_s (B, L) int64, by inversion of one uniform number per token."""
         return self.transition(x0_hat, x_t, t, s).sample(generators)
+
+
+def least_likely(x0_hat: Tensor, x_t: Tensor) -> Tensor:
+    """The token of each row of x_t (B, L) that leave-one-out posteriors (B, L, V) make least likely: (B, L) bool."""
+    likelihood = x0_hat.gather(-1, x_t.unsqueeze(-1)).squeeze(-1)
+    return F.one_hot(likelihood.argmin(1), x_t.shape[1]).bool()

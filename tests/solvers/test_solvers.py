@@ -41,11 +41,43 @@ def test_ancestral_draws_from_its_posterior():
         assert chi_squared < 16.3  # 0.999 quantile at 3 degrees of freedom
 
 
+def test_the_least_likely_token_is_redrawn_from_its_marginal_and_no_other():
+    g = torch.Generator().manual_seed(2)
+    x_t, x0_hat = torch.randint(6, (5, 4), generator=g), torch.randn(5, 4, 6, generator=g).softmax(-1)
+    solver, t, s = Ancestral(LogLinear(), redraw=0.2), 0.1, 0.05
+    law, plain = solver.transition(x0_hat, x_t, t, s).probabilities, solver.posterior(x0_hat, x_t, t, s)
+    alpha_s = 1 - (1 - 1e-3) * s
+    for row in range(5):
+        likelihoods = [x0_hat[row, position, x_t[row, position]].item() for position in range(4)]
+        for position in range(4):
+            least = position == likelihoods.index(min(likelihoods))
+            expected = alpha_s * x0_hat[row, position].double() + (1 - alpha_s) / 6 if least else plain[row, position]
+            torch.testing.assert_close(law[row, position], expected)
+    early = solver.transition(x0_hat, x_t, 0.2, 0.1).probabilities
+    torch.testing.assert_close(early, Ancestral(LogLinear()).transition(x0_hat, x_t, 0.2, 0.1).probabilities)
+
+
+@pytest.mark.parametrize(("redraw", "least", "most"), [(0.0, 0.0, 0.5), (1.0, 0.99, 1.0)])
+def test_redrawing_puts_a_wrong_token_right(redraw, least, most):
+    """With the exact model of two words: near t = 0 a published step all but keeps a token that cannot be."""
+    words, t, s, rows = np.array([[0, 1, 2, 3], [3, 2, 1, 0]]), 1e-3, 9e-4, 200
+    solver, generators = Ancestral(LogLinear(), redraw=redraw), Generators(list(range(rows)))
+    x = torch.tensor([[0, 1, 3, 3]]).expand(rows, -1)
+    for _ in range(3):
+        x0_hat = reference.leave_one_out(x.numpy(), 1 - (1 - 1e-3) * t, words, np.array([0.5, 0.5]), 4)
+        x = solver.step(torch.from_numpy(x0_hat), x, t, s, generators)
+    assert least <= (x == torch.from_numpy(words[0])).all(1).double().mean() <= most
+
+
 def test_ancestral_times_and_errors():
     times = Ancestral(LogLinear(), 8).times
     assert len(times) == 9 and times[0] == 1 and times[-1] == pytest.approx(1e-5)
     with pytest.raises(ValueError, match="got 0"):
         Ancestral(LogLinear(), 0)
+    with pytest.raises(ValueError, match="redraw is a time between 0, for never, and 1, got 1.5"):
+        Ancestral(LogLinear(), redraw=1.5)
+    names = [Ancestral(LogLinear(), redraw=redraw).name for redraw in (0.0, 0.2)]
+    assert names == ["Ancestral(power=2)", "Ancestral(power=2, redraw=0.2)"]
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
