@@ -189,7 +189,8 @@ class SamplingModule(L.LightningModule):
         decoded = self.backbone.decode(samples)
         scores = {reward.name: score(reward, decoded, each) for reward in self.rewards}
         scores = {name: value.cpu() for name, value in scores.items()}
-        seconds, calls = time.perf_counter() - begin, (task.meter.network - task.meter.lookahead) / count
+        shared = task.meter.lookahead if self.lookahead else 0
+        seconds, calls = time.perf_counter() - begin, (task.meter.network - shared) / count
         part = Part(each, every, samples.cpu(), decoded, scores, seconds, calls, task.diagnostics)
         return self.run.put(part) if self.run else part
 

@@ -6,7 +6,7 @@ from typing import Any
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.rewards.base import Reward, named, scored_rewards
 from lidar_lightning.runs.tabulate import VANILLA
-from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.base import check_samplers
 from lidar_lightning.utils.files import check_name
 from lidar_lightning.utils.smiles_io import read_smiles
 
@@ -65,7 +65,6 @@ def check_methods(samplers: Mapping[str, Any], reward: Reward, unit: str, **list
     for name, values in lists.items():
         if len(set(values)) < len(values):
             raise ValueError(f"{name} must differ from each other, got {values}")
-    if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
-        raise ValueError(f"samplers must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
+    check_samplers("samplers", samplers)
     for sampler in samplers.values():
         sampler.check_reward(reward)

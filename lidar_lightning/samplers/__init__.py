@@ -12,7 +12,7 @@ from lidar_lightning.samplers.draft import DraftThenFinish
 from lidar_lightning.samplers.lidar import LiDAR
 from lidar_lightning.samplers.lidar_smc import LiDARSMC
 from lidar_lightning.samplers.meter import BudgetSpentError, Meter
-from lidar_lightning.samplers.planner import PlannedLiDAR
+from lidar_lightning.samplers.planner import Planned
 from lidar_lightning.samplers.rbf import RBF
 from lidar_lightning.samplers.rollout import BackwardRollout
 from lidar_lightning.samplers.smc import SMC, ParticleSampler
@@ -36,7 +36,7 @@ __all__ = [
     "LiDARSMC",
     "Meter",
     "ParticleSampler",
-    "PlannedLiDAR",
+    "Planned",
     "RBF",
     "SMC",
     "SVDD",

@@ -1,6 +1,7 @@
 """What every sampler must do: draw samples of high reward, within a budget."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from copy import copy
 from typing import Any, Literal, Self, get_args
 
@@ -97,11 +98,22 @@ class Sampler(ABC):
         Raises:
             ValueError: if there is nothing to draw, or the reward cannot be differentiated and must be.
         """
-        if count < 1:
-            raise ValueError(f"draw at least 1 sample, got {count}")
+        check_count(count)
         self.check_reward(task.reward)
         with task.meter.running(), torch.no_grad():
             return self.draw(self.adapted(task), count).detach()
+
+
+def check_count(count: int) -> None:
+    """Raises ValueError if there is no sample to draw."""
+    if count < 1:
+        raise ValueError(f"draw at least 1 sample, got {count}")
+
+
+def check_samplers(what: str, samplers: Mapping[str, Any]) -> None:
+    """Raises ValueError naming the first that is no Sampler."""
+    if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
+        raise ValueError(f"{what} must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
 
 
 def check_keep(keep: str) -> None:

@@ -1,214 +1,165 @@
-"""A budget planner: how LiDAR splits its network calls between lookahead steps, lookaheads and target steps."""
+"""A planner: which of several samplers, sized for a budget, is best for a model, a reward and a lambda."""
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from copy import copy
-from dataclasses import asdict, replace
-from itertools import chain, product
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
-from lidar_lightning.functional import effective_sample_size
-from lidar_lightning.lookahead import Lookahead
-from lidar_lightning.samplers.base import Sampler
-from lidar_lightning.samplers.budget import SPENT, Grid, equal_times
-from lidar_lightning.samplers.lidar import LiDAR, Members, lookahead_members
-from lidar_lightning.samplers.meter import Meter
-from lidar_lightning.samplers.plan import Allocation, Plan, allocations, distance
+from lidar_lightning.rewards.base import Reward
+from lidar_lightning.samplers.base import Sampler, check_count, check_samplers
+from lidar_lightning.samplers.budget import Grid, equal_times
+from lidar_lightning.samplers.pilot import Objective, Pilot
+from lidar_lightning.samplers.plan import Plan
 from lidar_lightning.samplers.task import Task, has_own_solver
+from lidar_lightning.utils.describe import describe
 from lidar_lightning.utils.files import expand, locked, sweep
-from lidar_lightning.utils.seeding import stream_seed
 
 logger = logging.getLogger(__name__)
 
 
-class PlannedLiDAR(Sampler):
-    """LiDAR with the split of its budget that a pilot finds best: which lookahead, how many, and how many target steps.
+class Planned(Sampler):
+    """The one of several samplers that a pilot finds best, each sized for the budget by its own `within`.
 
-    The pilot minimises the Wasserstein-1 distance between two laws of lambda r over its prompts: that of guided
-    samples, and that of the target p(x0) exp(lambda r(x0)), for which plain samples of the task's own solver stand,
-    weighted by exp(lambda r). To maximise the mean of lambda r instead would favour short runs that overshoot the
-    target. By successive halving, each round draws guided samples with all splits that are left and keeps the better
-    half; splits share banks and random streams, so that they differ in nothing else.
+    Choices that differ in lookahead steps, target steps, restart, rounds or candidates plan how LiDAR spends its calls;
+    others plan which method to take. Those that cannot spend the budget are left out, with a warning. A pilot draws as
+    many samples together as will be drawn, and takes the choice that is closest to the target, or of the highest reward
+    (see `Pilot`). Neither sees what the reward does not see: that is for the choices to keep.
 
-    A plan is made before the first draw and does not depend on its prompt or seed: it holds for every prompt with the
-    same model, reward, lambda, budget and count. What it costs is not part of the budget: the network calls are in
-    `Meter.pilot`, and everything in `Plan.pilot`.
-
-    The distance sees nothing but lambda r, and its target through `reference_ess` effective samples: near 1, the target
-    is no more than the best reference sample. What the reward does not see is for the choice of `target_steps` to keep.
+    A plan is made before the first draw and depends neither on its prompt nor its seed: a new prompt takes the plan
+    that there is for the same choices, model, solver, reward, lambda, budget and count. Its network calls are no part
+    of the budget but in `Meter.pilot`; everything that it cost is in `Plan.pilot`.
 
     Args:
-        lookaheads: to choose from, each of another number of steps; their n is planned.
-        target_steps: to choose from.
-        prompts: of the pilot; best others than will be sampled.
+        choices: samplers by name; of equals the one named first is taken.
+        prompts, objective, repetitions, references, seed: see `Pilot`.
         calls: network calls per sample.
-        samples: guided samples per pilot prompt and repetition; they share a bank.
-        repetitions: per round.
-        references: plain samples per pilot prompt.
-        seed: of the pilot; its streams are not those of any draw.
         folder: keeps plans as JSON files, so that other processes and runs need no pilot of their own.
-        scale, ess, start, stop: see `LiDARGuidance`; without ess the temperature is the task's own.
 
     Raises:
-        ValueError: if there is no prompt or sample, or two lookaheads take the same steps.
+        ValueError: if there is no choice, prompt or sample, or no such objective.
     """
+
+    whole = True
 
     def __init__(
         self,
-        lookaheads: list[Lookahead],
-        target_steps: list[int],
+        choices: dict[str, Sampler],
         prompts: list[str],
+        objective: Objective = "target",
         calls: int = 100,
-        samples: int = 16,
         repetitions: int = 4,
         references: int = 256,
         seed: int = 0,
         folder: str | None = None,
-        scale: float = 1.0,
-        ess: float | None = None,
-        start: float = 1.0,
-        stop: float = 0.0,
     ):
-        self.lookaheads = {lookahead.steps: lookahead for lookahead in lookaheads}
-        if len(self.lookaheads) < len(lookaheads):
-            raise ValueError(
-                f"lookaheads take different steps, so that a split names one, got {[one.steps for one in lookaheads]}"
-            )
-        if not prompts or min(samples, repetitions, references) < 1:
-            raise ValueError(
-                "a pilot needs at least 1 of prompts, samples, repetitions and references, got "
-                f"{prompts}, {samples}, {repetitions} and {references}"
-            )
-        self.target_steps, self.prompts, self.calls, self.samples = target_steps, prompts, calls, samples
-        self.repetitions, self.references, self.seed, self.folder = repetitions, references, seed, folder
-        self.settings: dict[str, Any] = {"scale": scale, "ess": ess, "start": start, "stop": stop}
+        super().__init__()
+        if not choices:
+            raise ValueError("a plan needs at least 1 sampler among its choices, got none")
+        check_samplers("choices", choices)
+        self.choices, self.calls, self.folder = choices, calls, folder
+        self.pilot = Pilot(prompts, objective, repetitions, references, seed)
+        self.keep = "draw" if objective == "target" else "best"
         self._plans: dict[str, Plan] = {}
 
+    def check_reward(self, reward: Reward) -> None:
+        for sampler in self.choices.values():
+            sampler.check_reward(reward)
+
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """Other target steps than the task's may be chosen."""
-        other = copy(self)
-        other.calls = calls
-        other.splits(count)
+        other = self.changed(calls=calls)
+        other.fitting(steps, count, times)
         return other
 
-    def splits(self, count: int) -> list[Allocation]:
-        """All splits of the budget that spend it.
+    def fitting(self, steps: int, count: int, times: Grid) -> tuple[dict[str, Sampler], dict[str, str]]:
+        """The choices, sized for the budget; and what those say that cannot spend it.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: if none can.
         """
-        total = self.calls * count
-        found = allocations(self.calls, count, list(self.lookaheads), self.target_steps)
-        spent = [split.n * split.lookahead_steps + split.target_steps * count for split in found]
-        if max(spent) < SPENT * total:
-            raise ValueError(
-                f"no split spends {SPENT:.0%} of {self.calls} network calls per sample, at most {max(spent) // count} "
-                "are spent: give another budget, or other lookaheads and target steps"
-            )
-        return [split for split, one in zip(found, spent, strict=True) if one >= SPENT * total]
+        fitting, left_out = {}, {}
+        for name, sampler in self.choices.items():
+            try:
+                fitting[name] = sampler.within(self.calls, steps, count, times)
+            except ValueError as error:
+                left_out[name] = str(error)
+        if not fitting:
+            told = "; ".join(f"{name}: {problem}" for name, problem in left_out.items())
+            raise ValueError(f"no choice of the plan spends {self.calls} network calls per sample. {told}")
+        return fitting, left_out
 
     def __call__(self, task: Task, count: int) -> Tensor:
-        task.meter.pilot = self.plan(task, count).pilot.network
-        return super().__call__(task, count)
+        plan, sampler = self.chosen(task, count)
+        task.meter.pilot = plan.pilot.network
+        return sampler(task, count)
 
     def draw(self, task: Task, count: int) -> Tensor:
-        steps, n, target_steps = self.plan(task, count).allocation
-        planned = replace(task, solver=task.backbone.random_solver(target_steps))
-        return LiDAR(self.lookaheads[steps].of_size(n), **self.settings).draw(planned, count)
+        sampler = self.chosen(task, count)[1]
+        return sampler.draw(sampler.adapted(task), count)
 
     def plan(self, task: Task, count: int) -> Plan:
-        """The plan for `count` samples of such a task: known, stored, or of a pilot.
+        """The plan for `count` samples of such a task: known, stored, or of a pilot. Raises ValueError as `chosen`."""
+        return self.chosen(task, count)[0]
+
+    def chosen(self, task: Task, count: int) -> tuple[Plan, Sampler]:
+        """The plan, and the sampler that it chooses, sized for the budget.
 
         Raises:
-            ValueError: if the budget holds no split, a stored plan is damaged, or the task cannot be planned, because
-                its solver is not its model's own or its reward is relative to the samples that it is given with.
+            ValueError: if there is nothing to draw, no choice spends the budget, a stored plan is damaged, or the task
+                cannot be planned, because its solver is not its model's own or its reward is relative to the samples
+                that it is given with.
         """
-        splits = self.splits(count)
+        check_count(count)
         check_task(task)
-        identity = json.dumps(self.identity(task, splits), sort_keys=True)
+        choices, left_out = self.fitting(len(task.steps), count, task.own_times)
+        identity = json.dumps(self.identity(task, choices, count))
         if identity not in self._plans:
-            self._plans[identity] = self.stored(task, splits, identity) if self.folder else self.pilot(task, splits)
-        return self._plans[identity]
 
-    def identity(self, task: Task, splits: Sequence[Allocation]) -> dict[str, Any]:
+            def make() -> Plan:
+                for name, problem in left_out.items():
+                    logger.warning("the plan leaves out %s: %s", name, problem)
+                plan = Plan(*self.pilot(task, choices, count))
+                logger.info("%d calls: %s, planned with %d calls", self.calls, plan.choice, plan.pilot.network)
+                return plan
+
+            self._plans[identity] = self.stored(identity, choices, make) if self.folder else make()
+        return self._plans[identity], choices[self._plans[identity].choice]
+
+    def identity(self, task: Task, choices: Mapping[str, Sampler], count: int) -> dict[str, Any]:
         """All that a plan depends on."""
-        sources = [one.provenance(task.backbone, "", self.seed) for one in self.lookaheads.values()]
+        lookaheads = [sampler.lookahead for sampler in choices.values() if sampler.lookahead]
         return {
-            "splits": splits,
-            "lookaheads": [asdict(source) for source in sources],
-            "decoders": [lookahead.decoder for lookahead in self.lookaheads.values()],
+            "choices": [[name, describe(sampler)] for name, sampler in choices.items()],
+            "lookaheads": [asdict(one.provenance(task.backbone, "", self.pilot.seed)) for one in lookaheads],
             "backbone": [task.backbone.name, task.backbone.fingerprint()],
             "solver": [task.solver.name, len(task.steps)],
             "reward": [task.reward.described(), task.temperature],
-            "pilot": [self.prompts, self.samples, self.repetitions, self.references, self.seed],
-            "guidance": self.settings,
+            "budget": [self.calls, count],
+            "pilot": asdict(self.pilot),
         }
 
-    def stored(self, task: Task, splits: list[Allocation], identity: str) -> Plan:
+    def stored(self, identity: str, choices: Mapping[str, Sampler], make: Callable[[], Plan]) -> Plan:
         """The plan in the folder; one process makes it while others wait."""
         path = expand(str(self.folder)) / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
         sweep(path.parent)
         with locked(path):
             if path.exists():
-                return Plan.load(path)
-            plan = self.pilot(task, splits)
+                return Plan.load(path, choices)
+            plan = make()
             plan.save(path, identity)
         return plan
 
-    @torch.no_grad()
-    def pilot(self, task: Task, splits: list[Allocation]) -> Plan:
-        """The best of the splits by successive halving; ties go to more target steps."""
-        task = replace(task, meter=Meter())
-        drawn: dict[Allocation, list[Tensor]] = {split: [] for split in splits}
-        distances: dict[Allocation, float] = {}
-        left, numbers = splits, range(self.repetitions)
-        with task.meter.running():
-            reference, weights = self.target(task)
-            while len(left) > 1:
-                for split, values in chain.from_iterable(self.trial(task, left, number) for number in numbers):
-                    drawn[split].append(values)
-                distances |= {split: distance(torch.cat(drawn[split]), reference, weights) for split in left}
-                left = sorted(left, key=lambda split: (distances[split], -split.target_steps))[: len(left) // 2]
-                numbers = range(numbers.stop, numbers.stop + self.repetitions)
-        logger.info("%d calls per sample: %s, planned with %d calls", self.calls, left[0], task.meter.network)
-        return Plan(left[0], list(distances.items()), effective_sample_size(weights).item(), task.meter)
-
-    def target(self, task: Task) -> tuple[Tensor, Tensor]:
-        """lambda r (k,) of plain samples of all pilot prompts, and their weights (k,) under the target, of sum 1."""
-        values = []
-        for prompt in self.prompts:
-            run = replace(task, prompt=prompt, seed=stream_seed(self.seed, "reference", 0))
-            samples = run.solve(run.generators(self.references))
-            values.append(run.value(samples))
-        return torch.cat(values), torch.cat([value.softmax(0) for value in values]) / len(values)
-
-    def trial(self, task: Task, splits: Sequence[Allocation], number: int) -> Iterator[tuple[Allocation, Tensor]]:
-        """Each split with lambda r (samples,) of guided samples, once for each pilot prompt."""
-        for prompt, (steps, lookahead) in product(self.prompts, self.lookaheads.items()):
-            alike = [split for split in splits if split.lookahead_steps == steps]
-            if not alike:
-                continue
-            run = replace(task, prompt=prompt, seed=stream_seed(self.seed, "pilot", number))
-            members = lookahead_members(run, lookahead.of_size(max(split.n for split in alike)))
-            for split in alike:
-                first = Members(*(part[:, : split.n] for part in members))
-                guidance = LiDAR(lookahead, **self.settings).guidance(run, first)
-                solved = replace(run, solver=task.backbone.random_solver(split.target_steps))
-                yield split, run.value(solved.solve(run.generators(self.samples), guidance))
-
 
 def check_task(task: Task) -> None:
-    """Raises ValueError unless the number of steps can be planned, and rewards of different banks compared."""
+    """Raises ValueError unless the number of steps can be planned, and rewards of different draws compared."""
     if not has_own_solver(task):
         own = task.backbone.random_solver(len(task.steps)).name
         raise ValueError(
             f"a plan sets the number of steps of the model's own {own}, and the task has {task.solver.name}: use the "
-            "former, or LiDAR with a split of your own"
+            "former, or a sampler with settings of your own"
         )
     if task.reward.parts != [task.reward]:
         raise ValueError(

@@ -83,6 +83,10 @@ class Task:
         times = self.solver.times.tolist()
         return list(zip(times, times[1:], strict=False))
 
+    def own_times(self, steps: int) -> Tensor:
+        """Times (steps + 1,) of the model's own random solver with so many steps."""
+        return self.backbone.random_solver(steps).times
+
     def numbers(self, count: int) -> list[int]:
         """The numbers of the streams of each prompt, for `count` rows of all: as many in a row for each sample."""
         each = count // len(self.prompts)

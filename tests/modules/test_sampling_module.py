@@ -210,8 +210,21 @@ def finished(process):
     [
         {"class_path": "lidar_lightning.samplers.BestOfN", "init_args": {"n": 2}},
         {"class_path": "batches.Batches", "init_args": {"batches": 2}},
+        {
+            "class_path": "lidar_lightning.samplers.Planned",
+            "init_args": {
+                "choices": {
+                    "drafts": {"class_path": "lidar_lightning.samplers.BestOfN", "init_args": {"steps": 3}},
+                    "whole": {"class_path": "lidar_lightning.samplers.BestOfN"},
+                },
+                "prompts": ["pilot"],
+                "objective": "reward",
+                "calls": 12,
+                "references": 8,
+            },
+        },
     ],
-    ids=["best-of-n", "own"],
+    ids=["best-of-n", "own", "planned"],
 )
 def test_one_process_two_processes_and_a_kill_draw_the_same(sampler, tmp_path):
     finished(command(tmp_path, "one", sampler))

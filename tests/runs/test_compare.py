@@ -16,7 +16,7 @@ from lidar_lightning.rewards import QED, CallableReward, Combined, RingCount, Sy
 from lidar_lightning.runs.comparison import Comparison, compare
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.intervals import interval
-from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR, PlannedLiDAR
+from lidar_lightning.samplers import SMC, SVDD, BestOfN, LiDAR, Planned
 from lidar_lightning.utils.describe import describe
 
 SAMPLERS = {"best-of-n": BestOfN(), "smc": SMC(every=2), "lidar": LiDAR(Lookahead(2, 4))}
@@ -192,8 +192,8 @@ def test_learned_values_are_told_apart_by_their_weights(model, tmp_path):
 def test_pilots_are_reported_and_do_not_depend_on_what_is_drawn_first(model, tmp_path):
     rows = {}
     for seeds in ((0, 1), (1, 0)):
-        lookaheads = [Lookahead(1), Lookahead(2)]
-        planned = PlannedLiDAR(lookaheads, [2, 4], ["pilot"], samples=2, repetitions=1, references=4)
+        choices = {str(steps): LiDAR(Lookahead(steps), steps=2) for steps in (1, 2)} | {"best": BestOfN()}
+        planned = Planned(choices, ["pilot"], repetitions=1, references=4)
         given = {"samplers": {"planned": planned}, "budgets": [8], "seeds": list(seeds), "metrics": []}
         compare(**settings(model, tmp_path / str(seeds), **given))
         rows[seeds] = json.loads((tmp_path / str(seeds) / "summary.json").read_text())["methods"]["planned @ 8"]

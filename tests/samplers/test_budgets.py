@@ -20,7 +20,7 @@ from lidar_lightning.samplers import (
     LiDAR,
     LiDARSMC,
     Meter,
-    PlannedLiDAR,
+    Planned,
     Task,
     UniversalGuidance,
     VerifierThreshold,
@@ -47,7 +47,8 @@ def flow(steps, **settings):
 
 
 def planned():
-    return PlannedLiDAR([Lookahead(2), Lookahead(3)], [4, 8], ["pilot"], samples=2, repetitions=1, references=4)
+    choices = {f"{delta} {tau}": LiDAR(Lookahead(delta), steps=tau) for delta in (2, 3) for tau in (4, 8)}
+    return Planned(choices | {"best": BestOfN()}, ["pilot"], repetitions=1, references=4)
 
 
 CASES = {
@@ -85,10 +86,10 @@ CASES = {
     "lidar, best": (LiDAR(Lookahead(3), candidates=2), mixture),
     "lidar+smc": (LiDARSMC(Lookahead(3, 4)), mixture),
     "lidar+smc, own steps": (LiDARSMC(Lookahead(3, 4), steps=4), mixture),
-    "lidar-planned": (planned(), mixture),
+    "planned": (planned(), mixture),
 }
 BUDGETS = [*range(5, 40, 3), 64, 100]
-REFUSED = {"lidar-planned": 6, "rollout": 8}
+REFUSED = {"rollout": 8}
 """How many of the budgets that are large enough may still be refused, where methods move in large strides."""
 
 
