@@ -18,6 +18,7 @@ from jsonargparse import auto_cli
 from tqdm.auto import tqdm
 
 from lidar_lightning import Lookahead, Reward
+from lidar_lightning.evaluation.pictures import diversity_within
 from lidar_lightning.rewards import Combined, JPEGCompressibility, ShapesReward, ShapesVerdict
 from lidar_lightning.runs.intervals import interval
 from lidar_lightning.samplers import Meter
@@ -94,17 +95,17 @@ def measure(setting: Setting, out: Path) -> dict[str, float]:
     (summary,) = json.loads((out / "summary.json").read_text())["methods"].values()
     kept = kept_samples(setting, out)
     category = kept["prompt"].map(lambda text: parse(text).category)
-    spreads, sizes = [], []
+    shown, sizes = [], []
     for prompt, names in kept.groupby("prompt")["sample"]:
         pictures = torch.stack([read_picture(out / name) for name in names])
         sizes.append(JPEGCompressibility()(pictures, [prompt] * len(pictures)))
-        spreads.append(torch.pdist(pictures.flatten(1)).mean() / pictures[0].numel() ** 0.5)
+        shown += [(prompt, picture) for picture in pictures]
     return {
         "accuracy": kept["shapes_verdict"].mean(),
         **kept["shapes_verdict"].groupby(category).mean(),
         "reward": kept["shapes_reward"].mean(),
         "jpeg": torch.cat(sizes).mean().item(),
-        "diversity": torch.stack(spreads).mean().item(),
+        "diversity": diversity_within([prompt for prompt, _ in shown], torch.stack([picture for _, picture in shown])),
         "calls": summary["calls"] * setting.drawn / setting.samples,
         "seconds": summary["seconds"],
         "peak MiB": json.loads((out / "peak.json").read_text()),

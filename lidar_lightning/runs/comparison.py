@@ -1,29 +1,29 @@
 """Samplers side by side: methods x budgets x seeds on one loop, with one solver and one meter. `lidar compare`."""
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from lidar_lightning.backbones.base import Backbone, sample_bytes
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.runs.budgets import afforded, measured_rates
 from lidar_lightning.runs.folder import RunFolder
-from lidar_lightning.runs.inputs import check_counts, check_methods, check_parts, check_prompts
+from lidar_lightning.runs.inputs import check_counts, check_methods, check_parts, check_prompts, check_references
 from lidar_lightning.runs.parts import Part
+from lidar_lightning.runs.quality import against_plain
 from lidar_lightning.runs.report import write_report
+from lidar_lightning.runs.shared_work import SharedWork
 from lidar_lightning.runs.tabulate import VANILLA, Cell, rewarded, tabulate
 from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.best_of_n import BestOfN
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.describe import describe
-from lidar_lightning.utils.files import expand, locked, sweep
+from lidar_lightning.utils.files import expand, sweep
 from lidar_lightning.utils.prompts import prompts_of
 from lidar_lightning.utils.seeding import stream_seed
 from lidar_lightning.utils.sizes import check_memory
@@ -54,10 +54,14 @@ class Comparison:
         temperature: lambda.
         batch_size: samples per network call.
         training_data: of molecules, SMILES file against which novelty is measured; None takes QM9.
+        references: plain samples of each prompt, for columns that no reward sees (see `runs.quality`): the distance to
+            the target, and of UDLM how much less likely the model finds the molecules than plain ones of the same
+            reward. They cost `steps` network calls each, and the latter 8 for each sample of the table and of the
+            references; both are of no budget, and kept in `out`. 0 is without.
 
     Raises:
-        ValueError: if there is nothing to compare, a budget is too small for a method or cannot be spent by it, or the
-            reward ranks samples among each other.
+        ValueError: if there is nothing to compare, a budget is too small for a method or cannot be spent by it, the
+            reward ranks samples among each other, or references are too few or of a reward that is relative to them.
     """
 
     def __init__(
@@ -76,10 +80,12 @@ class Comparison:
         temperature: float = 1.0,
         batch_size: int = 256,
         training_data: str | None = None,
+        references: int = 0,
     ):
         check_methods(samplers, reward, budget_unit, budgets=budgets, seeds=seeds)
         check_parts(backbone, reward, metrics, training_data)
         check_counts(samples=samples, steps=steps, batch_size=batch_size)
+        check_references(references, reward)
         if not 0 <= temperature < float("inf"):
             raise ValueError(f"temperature (lambda) must be finite and at least 0, got {temperature}")
         if reward.relative:
@@ -102,8 +108,8 @@ class Comparison:
         # Before they run: some keep what they have seen.
         self.described = {key: describe(sampler) for key, sampler in self.samplers.items()}
         self.cells = [Cell(method, budget, seed) for seed in seeds for method, budget in self.samplers]
+        self.plain = [Cell(VANILLA, steps, stream_seed(0, "plain", k)) for k in range(-(-references // samples))]
         self.indices = list(range(samples))
-        self.done: set[tuple[Cell, str]] = set()
 
     def times(self, steps: int) -> Tensor:
         """Of the model's own random solver with so many steps."""
@@ -125,7 +131,7 @@ class Comparison:
 
     @cached_property
     def runs(self) -> dict[Cell, RunFolder]:
-        """The run of each cell."""
+        """The run of each cell, and of the plain samples for reference."""
         shared = {
             "modality": self.backbone.modality,
             "backbone": self.backbone.name,
@@ -143,20 +149,16 @@ class Comparison:
             sampler = self.described[cell.method, cell.budget]
             own = {"method": cell.method, "budget": cell.budget, "seed": cell.seed, "sampler": sampler}
             runs[cell] = RunFolder(self.out / seed / cell.row, {**shared, **own})
+        sampler = self.described[VANILLA, self.steps]
+        for number, cell in enumerate(self.plain):
+            own = {"method": VANILLA, "budget": self.steps, "seed": cell.seed, "sampler": sampler}
+            runs[cell] = RunFolder(self.out / "plain" / str(number), {**shared, **own})
         return runs
 
-    def finished(self, cell: Cell, prompt: str) -> bool:
-        """Whether all samples of a prompt by one method are on disk; what has been found is not looked for again."""
-        if (cell, prompt) not in self.done:
-            part = self.runs[cell].get(prompt, self.indices)
-            if part is None or len(part.indices) < self.samples:
-                return False
-            self.done.add((cell, prompt))
-        return True
-
-    def pending(self) -> Iterator[tuple[Cell, str]]:
-        """Cells and prompts that are not on disk; several processes may share them."""
-        return ((cell, prompt) for cell in self.runs for prompt in self.prompts if not self.finished(cell, prompt))
+    @cached_property
+    def shared(self) -> SharedWork[Cell]:
+        """What is to be drawn; several processes may share it."""
+        return SharedWork(self.runs, self.prompts, self.indices)
 
     def open(self) -> None:
         """Begins or continues the runs. Raises ValueError if the folder of one holds another."""
@@ -167,20 +169,7 @@ class Comparison:
     def work(self) -> None:
         """Draws everything that is left; what another process has begun is waited for."""
         self.open()
-        with tqdm(total=len(self.cells) * len(self.prompts), unit="prompt") as bar:
-            while left := list(self.pending()):
-                bar.n = bar.total - len(left)
-                for cell, prompt in left:
-                    bar.set_description(f"{cell.row}, seed {cell.seed}")
-                    run = self.runs[cell]
-                    try:
-                        with locked(run.home(prompt), timeout=0):
-                            if not self.finished(cell, prompt):
-                                run.put(self.draw(cell, prompt))
-                                bar.update()
-                                self.done.add((cell, prompt))
-                    except TimeoutError:
-                        time.sleep(0.05)
+        self.shared.work(self.draw, lambda cell: f"{cell.row}, seed {cell.seed}")
 
     def reference(self, prompt: str, seed: int) -> Mapping[str, Tensor] | None:
         """Scores of plain samples, on whose scale all methods see a reward that is relative to what it scores."""
@@ -212,19 +201,22 @@ class Comparison:
     def finish(self) -> Path:
         """Writes tables, summary and report of all cells, and returns the path of the report."""
         wanted = dict.fromkeys(self.prompts, self.indices)
-        found = rewarded({cell: run.parts(wanted) for cell, run in self.runs.items()}, self.reward)
+        found = rewarded({cell: self.runs[cell].parts(wanted) for cell in self.cells}, self.reward)
+        plain = {cell: self.runs[cell].parts(wanted) for cell in self.plain}
+        beside, facts = against_plain(found, plain, self.runs, self.backbone, self.reward, self.temperature)
         for cell, parts in found.items():
             self.runs[cell].write(parts)
         keeps = {cell.row: self.samplers[cell.method, cell.budget].keep for cell in self.cells} | {VANILLA: "plain"}
         RunFolder(self.out, {}).write_summary(
             {
                 "title": f"{len(self.samplers)} rows at equal {self.budget_unit.replace('calls', 'network calls')}",
-                **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data, keeps),
+                **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data, keeps, beside),
                 "reward_name": self.reward.name,
                 "higher_is_better": self.reward.higher_is_better,
                 "modality": self.backbone.modality,
                 "settings": {name: getattr(self, name) for name in ("steps", "budget_unit", "temperature")}
-                | {"prompts": len(self.prompts)},
+                | {"prompts": len(self.prompts)}
+                | facts,
             }
         )
         return write_report(self.out)

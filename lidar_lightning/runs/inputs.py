@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.evaluation.quality import NEIGHBOURS
 from lidar_lightning.rewards.base import Reward, named, scored_rewards
 from lidar_lightning.runs.tabulate import VANILLA
 from lidar_lightning.samplers.base import check_samplers
@@ -47,6 +48,17 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def check_references(count: int, reward: Reward) -> None:
+    """Raises ValueError unless there is no plain sample for reference, or enough of them for a reward of their own."""
+    if not isinstance(count, int) or isinstance(count, bool) or 0 < count < NEIGHBOURS or count < 0:
+        raise ValueError(f"references are plain samples of each prompt, at least {NEIGHBOURS}, or 0, got {count}")
+    if count and reward.relative:
+        raise ValueError(
+            f"references stand for the target of one reward, and {reward.name!r} is relative to the samples it is "
+            "given with: set references to 0, or use a reward that scores each sample by itself"
+        )
 
 
 def check_methods(samplers: Mapping[str, Any], reward: Reward, unit: str, **lists: Sequence[float]) -> None:

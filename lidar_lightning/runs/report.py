@@ -14,9 +14,10 @@ from lidar_lightning.utils.files import expand, write_atomically
 
 SHOWN = 12
 KEY_COLUMNS = (
-    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "calls", "nfe", "seconds"
+    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "excess_nelbo", "w1", "calls", "nfe",
+    "seconds",
 )  # fmt: skip
-LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "loss"}
+LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "w1", "loss"}
 NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
 
 

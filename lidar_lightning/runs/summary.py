@@ -1,5 +1,6 @@
 """The numbers of a finished run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.evaluation.molecules import molecule_metrics
+from lidar_lightning.evaluation.pictures import diversity_within
+from lidar_lightning.evaluation.quality import fingerprint_diversity
 from lidar_lightning.lookahead.bank import LookaheadBank
 from lidar_lightning.rewards import Reward
 from lidar_lightning.runs.parts import Part
@@ -27,33 +30,36 @@ def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
     ]
 
 
+PAIRED = 2048
+"""Molecules whose pairs are compared, at most: their number grows with the square."""
+
+
 def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, Tensor]) -> dict[str, float]:
-    """samples; reward, the mean; the mean of every stored reward by its name; and diversity, the root mean square
-    difference of the latents of two samples of one prompt, averaged over pairs and prompts (0 with one sample each)."""
-    latents: dict[str, list[Tensor]] = {}
-    for part in parts:
-        for prompt, sample in zip(part.prompts, part.samples.flatten(1).float().cpu(), strict=True):
-            latents.setdefault(prompt, []).append(sample)
-    spreads = [torch.pdist(torch.stack(rows)).div(len(rows[0]) ** 0.5) for rows in latents.values() if len(rows) > 1]
+    """samples; reward, the mean; the mean of every stored reward by its name; and diversity, of the latents of each
+    prompt (see `diversity_within`)."""
+    prompts = [prompt for part in parts for prompt in part.prompts]
     return {
         "samples": float(len(scores)),
         "reward": scores.mean().item(),
         **{name: values.mean().item() for name, values in stored.items()},
-        "diversity": torch.cat(spreads).mean().item() if spreads else 0.0,
+        "diversity": diversity_within(prompts, torch.cat([part.samples.cpu() for part in parts])),
     }
 
 
 def sample_metrics(
     parts: Sequence[Part], reward: Reward, modality: str = "molecule", training_data: str | None = None
 ) -> dict[str, float]:
-    """What the samples of a run are worth: see `picture_metrics` and `molecule_metrics`."""
+    """What the samples of a run are worth: see `picture_metrics`, and `molecule_metrics` with `fingerprint_diversity`
+    of at most 2,048 of them, 0 if fewer than two are valid."""
     parts = with_reward(parts, reward)
     stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
     scores = stored[reward.name]
     if modality == "image":
         return picture_metrics(parts, scores, stored)
     strings = [text for part in parts for text in part.decoded]
-    return molecule_metrics(strings, set(read_smiles(training_data)), scores)
+    diversity = fingerprint_diversity(strings[:: -(-len(strings) // PAIRED)])
+    found = molecule_metrics(strings, set(read_smiles(training_data)), scores)
+    return {**found, "diversity": 0.0 if math.isnan(diversity) else diversity}
 
 
 def summarise(

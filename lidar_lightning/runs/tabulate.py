@@ -46,6 +46,7 @@ def tabulate(
     modality: str,
     training_data: str | None = None,
     keeps: Mapping[str, str] | None = None,
+    beside: Mapping[Cell, Mapping[str, float | None]] | None = None,
 ) -> dict[str, Any]:
     """What `summary.json` says of the runs, averaged over seeds.
 
@@ -56,6 +57,7 @@ def tabulate(
         modality: "molecule" or "image", for its metrics.
         training_data: SMILES file for novelty; None takes QM9.
         keeps: what each row aims at, "draw" or "best", to label it with.
+        beside: more numbers of each run.
 
     Returns:
         "methods": row to its numbers, with the half-width "reward_ci95" of the reward's 95% confidence interval (see
@@ -70,7 +72,10 @@ def tabulate(
     curves: dict[str, dict[str, list[list[float | None]]]] = {}
     for row, cells in rows.items():
         parts = [part for cell in cells for part in runs[cell]]
-        metrics = [sample_metrics(runs[cell], reward, modality, training_data) for cell in cells]
+        metrics: list[dict[str, float | None]] = [
+            {**sample_metrics(runs[cell], reward, modality, training_data), **(beside or {}).get(cell, {})}
+            for cell in cells
+        ]
         costs = [part.spent for part in parts]
         calls = mean([cost["network"] for cost in costs])
         prompts, seeds = zip(
@@ -85,7 +90,7 @@ def tabulate(
         half = lines["reward"].half
         methods[row] = {
             **({"keep": keeps[row]} if keeps else {}),
-            **{name: mean([numbers[name] for numbers in metrics]) for name in metrics[0]},
+            **{name: mean_of_known([numbers[name] for numbers in metrics]) for name in metrics[0]},
             "calls": calls,
             "nfe": mean([cost["nfe"] for cost in costs]),
             "backward": mean([cost["backward"] for cost in costs]),
@@ -101,6 +106,12 @@ def tabulate(
 def known(found: Interval) -> list[float | None]:
     """Mean, lower and upper end, for JSON: ends that are not known are None."""
     return [found.mean, *(None if math.isnan(end) else end for end in (found.low, found.high))]
+
+
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are known; None if none is."""
+    found = [value for value in values if value is not None]
+    return mean(found) if found else None
 
 
 def mean(values: Sequence[float]) -> float:

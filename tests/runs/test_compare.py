@@ -126,7 +126,7 @@ def test_finished_work_is_looked_for_once(model, tmp_path, monkeypatch):
         comparison = Comparison(**settings(model, tmp_path, **changes))
         comparison.work()
         assert len(looks) == 2 * 2 * 3 and set(looks.values()) == {most} and len(prints) == 1
-        assert not list(comparison.pending()) and set(looks.values()) == {most}
+        assert not list(comparison.shared.pending()) and set(looks.values()) == {most}
         looks.clear(), prints.clear()
 
 

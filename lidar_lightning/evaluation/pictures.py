@@ -1,0 +1,23 @@
+"""What no reward sees of pictures: how they differ among each other."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def diversity_within(prompts: Sequence[str], samples: Tensor) -> float:
+    """Root mean square difference of two samples of one prompt, the mean over pairs, then over prompts.
+
+    Prompts with one sample are left out; 0 if all are.
+
+    Args:
+        prompts: one per sample (n).
+        samples: pixels or latents (n, *S).
+    """
+    places: dict[str, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(prompt, []).append(place)
+    flat = samples.flatten(1).float()
+    spreads = [torch.pdist(flat[rows]).mean() / flat.shape[1] ** 0.5 for rows in places.values() if len(rows) > 1]
+    return torch.stack(spreads).mean().item() if spreads else 0.0
