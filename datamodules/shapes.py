@@ -2,15 +2,18 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
 from datamodules.prompts import PromptBatches
-from lidar_lightning.shapes.grammar import Prompt, draw_prompt, held_out_prompts, parse, twin
-from lidar_lightning.shapes.render import Scene, compose, render
+from lidar_lightning.shapes.grammar import CATEGORIES, SHAPES, Prompt, draw_prompt, held_out_prompts, parse, pick, twin
+from lidar_lightning.shapes.render import SIZES, Scene, compose, render
+from lidar_lightning.shapes.verdict import shows
 from lidar_lightning.utils.seeding import stream_seed
 
 
@@ -61,6 +64,65 @@ class Scenes(Dataset):
         return self.__getitems__([index])
 
 
+class Claims(Dataset):
+    """Scenes beside what is said of them, true or not; item i is drawn from (seed, i) alone.
+
+    Each item has two pictures: of a training caption, and of its twin or, one time in three, of one object too few or
+    too many. Of either picture four captions are said: the caption, two twins of it, and another. Captions of position
+    and colour attribution, the hardest, come twice as often as others.
+
+    A batch of B items is {"image": (2 B, 3, 64, 64) float32 in [0, 1], "claims": 2 B lists of 4 captions, "true":
+    (2 B, 4) float32, 1 where the caption is true}.
+
+    Args:
+        count: number of items.
+        seed: of all of them.
+
+    Raises:
+        ValueError: if the count is below 1.
+    """
+
+    def __init__(self, count: int, seed: int = 0):
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        self.count, self.seed = count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def scenes_and_claims(self, index: int) -> tuple[list[Scene], list[Prompt]]:
+        """The two scenes of an item, and the four captions."""
+        rng = random.Random(stream_seed(self.seed, "claims", index))
+        prompt = draw_prompt(rng, pick(rng, (*CATEGORIES, "position", "color_attr")))
+        near = [twin(prompt, rng), twin(prompt, rng)]
+        layout = stream_seed(self.seed, "layout", index)
+        shown = prompt_with_error(prompt, rng) if rng.random() < 1 / 3 else near[0]
+        scenes = [compose(one, random.Random(layout)) for one in (prompt, shown)]
+        return scenes, [prompt, *near, draw_prompt(rng)]
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        items = [self.scenes_and_claims(index) for index in indices]
+        pairs = [(scene, claims) for scenes, claims in items for scene in scenes]
+        true = [[float(shows(scene.items, claim)) for claim in claims] for scene, claims in pairs]
+        return {
+            "image": render([scene for scene, _ in pairs]),
+            "claims": [[claim.text for claim in claims] for _, claims in pairs],
+            "true": torch.tensor(true),
+        }
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])
+
+
+def prompt_with_error(prompt: Prompt, rng: random.Random) -> Prompt:
+    """What a picture shows that has one object too few or too many for the prompt."""
+    wanted = list(prompt.wanted)
+    if len(wanted) == 1 or (len(wanted) < max(SIZES) and rng.random() < 0.5):
+        return replace(prompt, wanted=(*wanted, (pick(rng, SHAPES), None)))
+    del wanted[int(rng.random() * len(wanted))]
+    return replace(prompt, wanted=tuple(wanted), relation=None)
+
+
 def whole(batch: Any) -> Any:
     """The collate function of data sets that return whole batches."""
     return batch
@@ -74,7 +136,7 @@ class ShapesDataModule(L.LightningDataModule):
         validation: scenes of held-out captions to validate on.
         samples: pictures per held-out caption that `trainer.predict` draws.
         batch_size: scenes per batch and device.
-        twins: follow every scene by its twin.
+        claims: train on `Claims` and follow every scene that is validated on by its twin, for the learned reward.
         seed: of the scenes and of the order of training.
         num_workers: of the training loader.
 
@@ -88,7 +150,7 @@ class ShapesDataModule(L.LightningDataModule):
         validation: int = 432,
         samples: int = 4,
         batch_size: int = 128,
-        twins: bool = False,
+        claims: bool = False,
         seed: int = 0,
         num_workers: int = 0,
     ):
@@ -97,8 +159,8 @@ class ShapesDataModule(L.LightningDataModule):
             raise ValueError(f"samples and batch_size must be at least 1, got {samples} and {batch_size}")
         if num_workers < 0:
             raise ValueError(f"num_workers must be at least 0, got {num_workers}")
-        self.training = Scenes(count, seed, "train", twins)
-        self.held_out = Scenes(validation, seed, "validation", twins)
+        self.training: Scenes | Claims = Claims(count, seed) if claims else Scenes(count, seed, "train")
+        self.held_out = Scenes(validation, seed, "validation", claims)
         self.samples, self.batch_size, self.num_workers, self.seed = samples, batch_size, num_workers, seed
 
     def train_dataloader(self) -> DataLoader:

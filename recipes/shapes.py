@@ -20,10 +20,11 @@ from recipes.text_to_image import fine_tune, fit, sample
 MODEL = "shapes-sd"
 
 
-def load(model: str = MODEL, dtype: str = "float32") -> PipelineBackbone:
+def load(model: str = MODEL, dtype: str = "float32", lora: str | None = None) -> PipelineBackbone:
     """A shipped model, "shapes-sd" or "shapes-flux", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
 
-    It samples without classifier-free guidance and without noise, which leaves room to improve.
+    With the adapters that `dpo` or `tune` wrote, if their folder is given. It samples without classifier-free guidance
+    and without noise, which leaves room to improve.
 
     Raises:
         ValueError: if there is none.
@@ -31,9 +32,10 @@ def load(model: str = MODEL, dtype: str = "float32") -> PipelineBackbone:
     index = (asset_path(model) or expand(model)) / "model_index.json"
     if not index.is_file():
         raise ValueError(f"no model of the shapes task at {model!r}: choose shapes-sd or shapes-flux, or train one")
+    adapters = {"tuned": lora} if lora else None
     if json.loads(index.read_text())["_class_name"] == "FluxPipeline":
-        return Flux.from_pretrained(model, dtype, max_sequence_length=LENGTH, height=SIZE, width=SIZE)
-    return StableDiffusion.from_pretrained(model, dtype, guidance_scale=1.0, scheduler="DDIMScheduler")
+        return Flux.from_pretrained(model, dtype, lora=adapters, max_sequence_length=LENGTH, height=SIZE, width=SIZE)
+    return StableDiffusion.from_pretrained(model, dtype, lora=adapters, guidance_scale=1.0, scheduler="DDIMScheduler")
 
 
 def lidar(

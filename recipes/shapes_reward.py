@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from datamodules import ShapesDataModule
-from lidar_lightning.pretraining.contrastive import ContrastiveModule
+from lidar_lightning.pretraining.matching import MatchingModule
 from lidar_lightning.shapes.scorer import ShapesScorer
 from lidar_lightning.utils.files import expand
 from recipes.training import fit
@@ -14,10 +14,10 @@ from recipes.training import fit
 
 def main(
     out: str = "outputs/shapes/reward",
-    steps: int = 3000,
-    width: int = 128,
-    layers: int = 2,
-    batch_size: int = 64,
+    steps: int = 1000,
+    width: int = 96,
+    layers: int = 3,
+    batch_size: int = 48,
     lr: float = 2e-3,
     decay: float = 0.5,
     validation: int = 432,
@@ -27,13 +27,13 @@ def main(
 ) -> Path:
     """Fits a ShapesScorer and writes `out`/model, in half precision, for `ShapesReward`; returns that folder.
 
-    A batch holds `batch_size` scenes and as many twins.
+    A batch holds two pictures for each of `batch_size` captions, and four captions of each; none comes twice.
     """
     folder = expand(out)
     torch.manual_seed(seed)
     model = ShapesScorer(width, layers)
-    data = ShapesDataModule(batch_size=batch_size, validation=validation, twins=True, seed=seed)
-    module = ContrastiveModule(model, lr=lr, decay=decay)
+    data = ShapesDataModule(steps * batch_size, validation, batch_size=batch_size, claims=True, seed=seed)
+    module = MatchingModule(model, lr=lr, decay=decay)
     fit(module, data, folder, steps, precision, save_every)
     module.standardise(data.held_out.__getitems__(range(validation)))
     copy.deepcopy(model).half().save_pretrained(folder / "model")

@@ -1,5 +1,6 @@
-"""A small contrastive model of pictures and captions, the part that ImageReward plays for photographs."""
+"""A small model of whether a caption is true of a picture, the part that ImageReward plays for photographs."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,25 +26,36 @@ class Residual(nn.Module):
         return x + self.other(F.silu(self.one(F.silu(self.norm(x)))))
 
 
-def transformer(width: int, layers: int) -> nn.Module:
-    """Encoder layers with normalisation first."""
-    layer = nn.TransformerEncoderLayer(width, width // 32, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-    return nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+def attention_layer(kind: type[nn.Module], width: int) -> nn.Module:
+    """A layer of a transformer with normalisation first, of 32 numbers a head."""
+    return kind(width, width // 32, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
+
+
+def waves(side: int) -> Tensor:
+    """Two sines and two cosines of either coordinate of side x side places, the first of half a period: (side^2, 8)."""
+    along = torch.linspace(-1, 1, side)
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    angles = torch.stack([k * math.pi / 2 * c for k in (1, 2) for c in (x, y)], -1).flatten(0, 1)
+    return torch.cat((angles.sin(), angles.cos()), -1)
 
 
 class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["reward", "shapes"]):
-    """Embeds pictures and captions on one sphere; the cosine of the two is what they have in common.
+    """The log-odds that a caption is true of a picture.
 
-    Pictures go through strided convolutions to 8 x 8 places and then, like captions, through a transformer whose
-    outputs are averaged. `from_pretrained` takes a shipped name ("shapes-reward"), a folder or a hub repository;
-    `save_pretrained` and `push_to_hub` come from huggingface_hub.
+    Pictures go through strided convolutions to 8 x 8 places. Each word of a caption, with its neighbours, looks at
+    these places and at the other words in turn, as in the encoder of BLIP that ImageReward builds on (Li et al., arXiv
+    2201.12086), so that a colour is tied to a shape and a shape to where it stands. A caption is as true as its least
+    true words: its log-odds are a soft minimum of theirs.
+
+    `from_pretrained` takes a shipped name ("shapes-reward"), a folder or a hub repository; `save_pretrained` and
+    `push_to_hub` come from huggingface_hub.
 
     Args:
-        width: of the embeddings and both transformers, a multiple of 32.
-        layers: of each transformer.
+        width: of places and words, a multiple of 32.
+        layers: in which words look at places.
     """
 
-    def __init__(self, width: int = 128, layers: int = 2):
+    def __init__(self, width: int = 96, layers: int = 3):
         super().__init__()
         self.vocabulary = {word: index for index, word in enumerate(["<pad>", "<unk>", *words()])}
         stages = [3, width // 4, width // 2, width]
@@ -53,14 +65,16 @@ class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["r
                 for into, out in zip(stages, stages[1:], strict=False)
             )
         )
-        self.places = nn.Parameter(torch.randn(SIZE // 8 * SIZE // 8, width) * 0.02)
-        self.image_transformer = transformer(width, layers)
-        self.image_projection = nn.Linear(width, width, bias=False)
+        self.places = nn.Parameter(waves(SIZE // 8) @ torch.randn(8, width) / 8**0.5)
+        self.image_transformer = attention_layer(nn.TransformerEncoderLayer, width)
+        self.image_norm = nn.LayerNorm(width)
         self.tokens = nn.Embedding(len(self.vocabulary), width, padding_idx=0)
-        self.positions = nn.Parameter(torch.randn(LENGTH, width) * 0.02)
-        self.text_transformer = transformer(width, layers)
-        self.text_projection = nn.Linear(width, width, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.positions = nn.Parameter(torch.randn(LENGTH, width))
+        self.neighbours = nn.Conv1d(width, width, 5, padding=2)
+        self.decoder = nn.ModuleList(attention_layer(nn.TransformerDecoderLayer, width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 1)
+        nn.init.constant_(self.head.bias, 2.0)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(0.0))
@@ -77,30 +91,40 @@ class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["r
         return cls.load(pretrained_model_name_or_path, "shapes reward", advice, **kwargs)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Unit vectors (n, width) of pictures (n, 3, 64, 64) in [0, 1]."""
+        """What stands at each place (n, 64, width) of pictures (n, 3, 64, 64) in [0, 1]."""
         features = self.convolutions(2 * images - 1).flatten(2).mT + self.places
-        return F.normalize(self.image_projection(self.image_transformer(features).mean(1)).float(), dim=-1)
+        return self.image_norm(self.image_transformer(features))
 
-    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """Unit vectors (n, width) of captions; words it does not know count as one, and only 16 are read."""
+    def embed_prompts(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Words (m, 16, width) of captions, and which of them are padding (m, 16).
+
+        Words that it does not know count as one, and only 16 are read.
+        """
         rows = torch.zeros(len(prompts), LENGTH, dtype=torch.long)
         for row, prompt in zip(rows, prompts, strict=True):
             known = [self.vocabulary.get(word, 1) for word in prompt.lower().split()[:LENGTH]] or [1]
             row[: len(known)] = torch.tensor(known)
         rows = rows.to(self.positions.device)
-        given = rows > 0
-        hidden = self.text_transformer(self.tokens(rows) + self.positions, src_key_padding_mask=~given)
-        mean = (hidden * given[:, :, None]).sum(1) / given.sum(1, keepdim=True)
-        return F.normalize(self.text_projection(mean).float(), dim=-1)
+        hidden = (self.tokens(rows) + self.positions) * (rows > 0)[:, :, None]
+        return hidden + self.neighbours(hidden.mT).mT, rows == 0
+
+    def log_odds(self, places: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Of pictures, given by what stands at each place (n, 64, width), with one caption each: (n,)."""
+        different = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+        rows = torch.tensor([different[prompt] for prompt in prompts], device=places.device)
+        words, padding = (part[rows] for part in self.embed_prompts(list(different)))
+        longest = int((~padding).sum(1).max())
+        words, padding = words[:, :longest], padding[:, :longest]
+        for layer in self.decoder:
+            words = layer(words, places, tgt_key_padding_mask=padding)
+        odds = self.head(self.norm(words))[:, :, 0].float()
+        return -(-odds).masked_fill(padding, -torch.inf).logsumexp(1)
 
     def similarities(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scaled cosines (n, m) of n pictures with m captions."""
-        scale = self.log_scale.exp().clamp(max=100)
-        return scale * self.embed_images(images) @ self.embed_prompts(prompts).T
+        """Log-odds (n, m) of n pictures with m captions."""
+        places = self.embed_images(images)
+        return torch.stack([self.log_odds(places, [prompt] * len(places)) for prompt in prompts], 1)
 
     def forward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Scores (n,): the scaled cosines of pictures with their captions, less `mean`, over `std`."""
-        different = list(dict.fromkeys(prompts))
-        rows = torch.tensor([different.index(prompt) for prompt in prompts], device=self.positions.device)
-        pairs = self.embed_images(images) * self.embed_prompts(different)[rows]
-        return (self.log_scale.exp().clamp(max=100) * pairs.sum(-1) - self.mean) / self.std
+        """Scores (n,): the log-odds of pictures with their captions, less `mean`, over `std`."""
+        return (self.log_odds(self.embed_images(images), prompts) - self.mean) / self.std

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lidar_lightning.shapes.grammar import COLOURS, SHAPES, Prompt, parse
-from lidar_lightning.shapes.render import RGB, SIZE, coverage, stands
+from lidar_lightning.shapes.render import RGB, SIZE, Item, coverage, stands
 
 LEAST_AREA = 20
 """Pixels. Smaller spots are dirt and not seen; the smallest object covers 70."""
@@ -174,6 +174,11 @@ def judge(prompt: Prompt, seen: Sequence[Seen]) -> Verdict:
         if not stands(prompt.relation, (one.x, one.y), (other.x, other.y)):
             return Verdict(prompt, False, f"the {one.shape} is not {prompt.relation} the {other.shape}", objects)
     return Verdict(prompt, True, "", objects)
+
+
+def shows(items: Sequence[Item], prompt: Prompt) -> bool:
+    """Whether a scene of these objects shows what a prompt asks for, without a look at its picture."""
+    return judge(prompt, [Seen(*item[:4], area=0.0, fit=1.0) for item in items]).correct
 
 
 def verdicts(images: Tensor, prompts: Sequence[str]) -> list[Verdict]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from datamodules import ShapesDataModule
-from datamodules.shapes import Scenes
-from lidar_lightning.shapes import held_out_prompts, parse
+from datamodules.shapes import Claims, Scenes
+from lidar_lightning.shapes import held_out_prompts, parse, verdicts
 from tests.shapes.scenes import share
 
 
@@ -41,3 +41,27 @@ def test_data_module_trains_validates_and_predicts():
         ShapesDataModule(samples=0)
     with pytest.raises(ValueError, match="split is 'train' or 'validation'"):
         Scenes(3, split="test")
+
+
+def test_claims_are_true_of_just_the_scenes_that_show_them():
+    data = Claims(600, seed=2)
+    batch = data.__getitems__(range(600))
+    assert batch["image"].shape == (1200, 3, 64, 64) and batch["true"].shape == (1200, 4)
+    rows = torch.arange(1200)
+    # The program that reads pictures agrees with the scenes, of each of the four captions.
+    for k in range(4):
+        read = torch.tensor(
+            [verdict.correct for verdict in verdicts(batch["image"], [claims[k] for claims in batch["claims"]])]
+        )
+        assert (read == batch["true"][:, k].bool()).float().mean() > 0.995
+    assert (batch["true"][rows % 2 == 0, 0] == 1).all() and (batch["true"][rows % 2 == 1, 0] == 0).all()
+    # Two of three second pictures show the twin, and the others none of the four but by chance.
+    assert 0.6 < batch["true"][rows % 2 == 1, 1].mean() < 0.75
+    captions = [parse(text) for claims in batch["claims"] for text in claims]
+    assert not any(caption.held_out for caption in captions)
+    hard = sum(parse(claims[0]).category in ("position", "color_attr") for claims in batch["claims"]) / 1200
+    assert 0.43 < hard < 0.57
+    again = Claims(10, seed=2).__getitems__([7, 3])
+    assert torch.equal(again["image"][:2], batch["image"][14:16]) and again["claims"][2] == batch["claims"][6]
+    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+        ShapesDataModule(count=0, claims=True)

@@ -13,8 +13,8 @@ from lidar_lightning.functional import lidar_shift
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.pretraining.autoencoder import AutoencoderModule
-from lidar_lightning.pretraining.contrastive import ContrastiveModule
 from lidar_lightning.pretraining.latents import StableDiffusionPretrain
+from lidar_lightning.pretraining.matching import MatchingModule
 from lidar_lightning.pretraining.muon import MuonModule
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.schedules import FlowMatching
@@ -55,7 +55,7 @@ def test_reward_tuning(setting, message):
         (StableDiffusionPretrain, [None], {"dropout": NAN}, "fraction of the captions, got nan"),
         (StableDiffusionPretrain, [None], {"steps": 0}, "steps >= 1"),
         (StableDiffusionPretrain, [None], {"guidance": NAN}, "finite guidance"),
-        (ContrastiveModule, [None], {"noise": NAN}, "finite, got nan"),
+        (MatchingModule, [None], {"noise": NAN}, "finite, got nan"),
         (AutoencoderModule, [None], {"kl": INF}, "finite and at least 0, got inf"),
         (ValueModule, [(4,)], {"lr": INF}, "ValueModule needs lr > 0"),
         (ValueModule, [(4,)], {"width": 0}, "width > 0"),

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import lightning as L
@@ -5,8 +6,8 @@ import pytest
 import torch
 
 from datamodules import ShapesDataModule
-from datamodules.shapes import Scenes
-from lidar_lightning.pretraining.contrastive import ContrastiveModule
+from datamodules.shapes import Claims, Scenes
+from lidar_lightning.pretraining.matching import MatchingModule
 from lidar_lightning.rewards import ShapesReward, ShapesVerdict, score
 from lidar_lightning.shapes.scorer import ShapesScorer
 
@@ -30,21 +31,40 @@ def test_default_size_is_within_two_million():
     assert sum(p.numel() for p in ShapesScorer().parameters()) < 2e6
 
 
-def test_scores_are_scaled_cosines(tmp_path):
+def test_scores_are_standardised_log_odds(tmp_path):
     model, (images, prompts) = small().eval(), some()
     model.mean.fill_(0.5)
     model.std.fill_(2.0)
     reward = reward_of(tmp_path, model)
     scores = score(reward, images, prompts)
-    pictures, captions = model.embed_images(images), model.embed_prompts(prompts)
-    assert torch.allclose(pictures.norm(dim=1), torch.ones(4)) and torch.allclose(captions.norm(dim=1), torch.ones(4))
-    expected = [(10 * (p * c).sum().item() - 0.5) / 2 for p, c in zip(pictures, captions, strict=True)]
-    assert torch.allclose(scores, torch.tensor(expected), atol=1e-4)
-    assert torch.allclose(model.similarities(images, prompts).diag(), 10 * (pictures * captions).sum(1), atol=1e-4)
+    table = model.similarities(images, prompts)
+    assert table.shape == (4, 4)
+    assert torch.allclose(scores, (table.diag() - 0.5) / 2, atol=1e-4)
     # Neither the company nor the padding changes a score.
     assert torch.allclose(reward(images[2:3], prompts[2:3]), scores[2:3], atol=1e-4)
-    assert torch.equal(model.embed_prompts(["A  red CIRCLE"]), model.embed_prompts(["a red circle"]))
-    assert torch.isfinite(model.embed_prompts(["", "an unheard-of word " * 30])).all()
+    words, padding = model.embed_prompts(["A  red CIRCLE"])
+    assert torch.equal(words, model.embed_prompts(["a red circle"])[0]) and (~padding).sum() == 3
+    assert torch.isfinite(model.similarities(images, ["", "an unheard-of word " * 30])).all()
+
+
+def test_a_caption_is_as_true_as_its_least_true_words():
+    model, (images, prompts) = small().eval(), some(1)
+    seen: list[torch.Tensor] = []
+    model.head.register_forward_hook(lambda module, args, out: seen.append(out[0, :, 0]))
+    odds = model.similarities(images, prompts)[0, 0]
+    assert len(seen[0]) == len(prompts[0].split())
+    assert odds.item() == pytest.approx(-seen[0].double().neg().exp().sum().log().item(), abs=1e-5)
+    assert odds < seen[0].min()
+
+
+def test_words_of_either_order_are_told_apart():
+    model, (images, _) = small().eval(), some()
+    one, other = model.similarities(images, ["a circle left of a square", "a square left of a circle"]).T
+    assert (one - other).abs().max() > 1e-3
+    model.positions.data.zero_()
+    model.neighbours.weight.data[:, :, [0, 1, 3, 4]] = 0
+    one, other = model.similarities(images, ["a circle left of a square", "a square left of a circle"]).T
+    assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_gradients_reach_the_pixels(tmp_path):
@@ -105,38 +125,45 @@ def test_verdict_is_a_reward():
     assert not ShapesVerdict().differentiable
 
 
-def test_loss_is_cross_entropy_both_ways():
-    module = ContrastiveModule(small())
-    similarities = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
-    one = module.loss(similarities, ["a", "b", "c", "d"])
-    rows, columns = similarities.log_softmax(1), similarities.log_softmax(0)
-    assert one.item() == pytest.approx(-(rows.diag().mean() + columns.diag().mean()).item() / 2, rel=1e-5)
-    # Equal captions share the target.
-    two = module.loss(similarities, ["a", "a", "c", "d"])
-    picks = [(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5), (1, 1, 0.5), (2, 2, 1), (3, 3, 1)]
-    expected = -sum(weight * (rows[i, j] + columns[j, i]) for i, j, weight in picks).item() / 8
-    assert two.item() == pytest.approx(expected, rel=1e-5)
-    own, near = module.own_and_near(similarities)
-    assert (
-        own.tolist() == similarities.diag().tolist() and near[2] == similarities[2, 3] and near[3] == similarities[3, 2]
+def test_loss_is_the_cross_entropy_of_claims():
+    module, batch = MatchingModule(small(), noise=0.0), Claims(3).__getitems__(range(3))
+    module.disturb = lambda images: images
+    module.log = lambda *args, **settings: None
+    odds = torch.stack(
+        [
+            module.model.similarities(image[None], claims)[0]
+            for image, claims in zip(batch["image"], batch["claims"], strict=True)
+        ]
     )
+    expected = [
+        math.log1p(math.exp(-o if t else o))
+        for o, t in zip(odds.flatten().tolist(), batch["true"].flatten(), strict=True)
+    ]
+    assert module.training_step(batch, 0).item() == pytest.approx(sum(expected) / 24, rel=1e-4)
+    twins = Scenes(4, twins=True).__getitems__(range(4))
+    table = module.model.similarities(twins["image"], twins["prompt"])
+    found, rows = module.own_and_near(twins), torch.arange(8)
+    assert torch.allclose(found, torch.stack((table[rows, rows], table[rows, rows ^ 1]), 1), atol=1e-5)
     with pytest.raises(ValueError, match="noise"):
-        ContrastiveModule(small(), noise=-1.0)
+        MatchingModule(small(), noise=-1.0)
 
 
 def test_training_tells_captions_from_their_twins():
     torch.manual_seed(0)
-    data = ShapesDataModule(count=64, validation=36, batch_size=16, twins=True)
-    module = ContrastiveModule(small(), lr=4e-3, noise=0.0)
+    data = ShapesDataModule(count=16, validation=36, batch_size=16, claims=True)
+    module = MatchingModule(small(), lr=1e-2, noise=0.0)
     trainer = L.Trainer(
-        max_steps=60, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        max_steps=80, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
     )
     trainer.fit(module, data.train_dataloader())
-    (batch,) = (data.training.__getitems__(range(32)),)
+    batch, model = data.training.__getitems__(range(16)), module.model.eval()
     with torch.no_grad():
-        own, near = module.own_and_near(module.model.eval().similarities(batch["image"], batch["prompt"]))
-    assert (own > near).float().mean() > 0.7  # a coin gives 0.5; these are the training scenes
-    module.standardise(batch)
+        odds = module.log_odds(batch["image"], batch["claims"])[::2]
+    assert (odds[:, 0] > odds[:, 1]).float().mean() > 0.7  # a coin gives 0.5; these are the training scenes
+    twins = data.held_out.__getitems__(range(36))
+    module.standardise(twins)
     with torch.no_grad():
-        scores = torch.cat([module.model(batch["image"], batch["prompt"])])
-    assert 0 < scores.mean() < 2
+        own = model(twins["image"], twins["prompt"])
+        near = model(twins["image"], [twins["prompt"][row ^ 1] for row in range(72)])
+    both = torch.cat((own, near))
+    assert both.mean().item() == pytest.approx(0, abs=1e-3) and both.std().item() == pytest.approx(1, abs=1e-2)

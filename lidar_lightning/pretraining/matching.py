@@ -8,18 +8,18 @@ from torch.nn import functional as F
 
 from lidar_lightning.pretraining.attention import training_attention
 from lidar_lightning.pretraining.muon import MuonModule
+from lidar_lightning.shapes.grammar import CATEGORIES, parse
 from lidar_lightning.shapes.scorer import ShapesScorer
 
 
-class ContrastiveModule(MuonModule):
-    """Fits a ShapesScorer so that every picture finds its caption in the batch, and every caption its picture.
+class MatchingModule(MuonModule):
+    """Fits a ShapesScorer to say which captions are true of a picture: the cross-entropy of its log-odds.
 
-    That is the loss of CLIP (Radford et al., arXiv 2103.00020). In batches with twins, each scene stands beside one
-    whose caption differs in one respect, which makes the negatives hard. Captions that are equal share the target.
-    Pictures are blurred and made noisy at random, as generated ones are.
+    It is trained on batches of `datamodules.shapes.Claims` and validated on scenes beside their twins. Pictures are
+    blurred and made noisy at random, as generated ones are.
 
     Validation logs `val/loss` and `val/twin`, the fraction of pictures that score higher with their own caption than
-    with their twin's.
+    with their twin's, and `val/twin-CATEGORY` of each category.
 
     Args:
         model: the scorer.
@@ -47,42 +47,42 @@ class ContrastiveModule(MuonModule):
         images = torch.lerp(images, F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False), some[0])
         return (images + self.noise * some[1] * torch.randn_like(images)).clamp(0, 1)
 
-    def loss(self, similarities: Tensor, prompts: list[str]) -> Tensor:
-        """Cross-entropy of pictures (rows) over captions and of captions over pictures, averaged."""
-        numbers = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-        rows = torch.tensor([numbers[prompt] for prompt in prompts], device=similarities.device)
-        target = (rows[:, None] == rows).float()
-        target = target / target.sum(1, keepdim=True)
-        return (F.cross_entropy(similarities, target) + F.cross_entropy(similarities.T, target)) / 2
+    def log_odds(self, images: Tensor, claims: list[list[str]]) -> Tensor:
+        """Of pictures (n, 3, 64, 64) with k captions each: (n, k)."""
+        places = self.model.embed_images(images).repeat_interleave(len(claims[0]), 0)
+        return self.model.log_odds(places, [claim for row in claims for claim in row]).view(len(claims), -1)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        images, prompts = self.disturb(batch["image"]), batch["prompt"]
         with training_attention(self.device):
-            loss = self.loss(self.model.similarities(images, prompts), prompts)
+            odds = self.log_odds(self.disturb(batch["image"]), batch["claims"])
+        loss = F.binary_cross_entropy_with_logits(odds, batch["true"])
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        images, prompts = batch["image"], batch["prompt"]
-        similarities = self.model.similarities(images, prompts)
-        own, near = self.own_and_near(similarities)
-        values = {"val/loss": self.loss(similarities, prompts), "val/twin": (own > near).float().mean()}
-        self.log_dict(values, batch_size=len(images), prog_bar=True, sync_dist=True)
+        odds, prompts = self.own_and_near(batch), batch["prompt"]
+        loss = F.binary_cross_entropy_with_logits(odds, torch.tensor([1.0, 0.0], device=odds.device).expand_as(odds))
+        right = (odds[:, 0] > odds[:, 1]).float()
+        self.log_dict({"val/loss": loss, "val/twin": right.mean()}, batch_size=len(prompts), prog_bar=True)
+        kinds = [parse(prompt).category for prompt in prompts]
+        for category in CATEGORIES:
+            rows = [row for row, kind in enumerate(kinds) if kind == category]
+            if rows:
+                self.log(f"val/twin-{category}", right[rows].mean(), batch_size=len(rows), on_epoch=True)
 
-    @staticmethod
-    def own_and_near(similarities: Tensor) -> tuple[Tensor, Tensor]:
-        """Similarity of every picture with its own caption and with its twin's: (n,) each, of a batch with twins."""
-        rows = torch.arange(len(similarities), device=similarities.device)
-        return similarities[rows, rows], similarities[rows, rows ^ 1]
+    def own_and_near(self, batch: dict[str, Any]) -> Tensor:
+        """Log-odds of every picture with its own caption and with its twin's: (n, 2), of a batch with twins."""
+        prompts = batch["prompt"]
+        return self.log_odds(batch["image"], [[prompt, prompts[row ^ 1]] for row, prompt in enumerate(prompts)])
 
     @torch.no_grad()
     def standardise(self, batch: dict[str, Any]) -> None:
         """Sets the scorer's mean and standard deviation by a batch with twins, over own and twins' captions."""
         self.model.eval()
-        both = torch.cat(self.own_and_near(self.model.similarities(batch["image"], batch["prompt"])))
-        self.model.mean.copy_(both.mean())
-        self.model.std.copy_(both.std())
+        odds = self.own_and_near(batch)
+        self.model.mean.copy_(odds.mean())
+        self.model.std.copy_(odds.std())
 
     def matrices(self) -> list[nn.Parameter]:
-        parts = (self.model.convolutions[1:], self.model.image_transformer, self.model.text_transformer)
+        parts = (self.model.convolutions[1:], self.model.image_transformer, self.model.neighbours, self.model.decoder)
         return [p for part in parts for p in part.parameters() if p.ndim >= 2]
