@@ -168,7 +168,7 @@ def main(
 ) -> None:
     """Draws every row and writes the table."""
     backbone = UDLM.from_pretrained(model)
-    home = Path(out) / backbone.fingerprint()
+    home = Path(out) / f"{backbone.fingerprint()}-{backbone.random_solver(STEPS).name}"
     reference, rows = plain(home, backbone, reward, references), []
     chosen = {name: sampler for name, sampler in methods(temperature).items() if only is None or name in only}
     wanted = list(product(seeds, budgets, chosen.items()))
