@@ -48,11 +48,11 @@ COLUMNS = ["reward", "valid", "excess NELBO", "diversity", "unique", "novel", "W
 
 def methods(temperature: float) -> dict[str, Sampler]:
     """The rows of the table; budgets set their free numbers."""
-    drafts, restart = Lookahead(8), {"restart": 0.3, "steps": 16}
+    drafts, restart = Lookahead(8), {"restart": 0.4, "steps": 8}
     return {
         "best-of-N": BestOfN(),
-        "best-of-N, 16 steps": BestOfN(steps=16),
         "best-of-N, 8 steps": BestOfN(steps=8),
+        "best-of-N, 6 steps": BestOfN(steps=6),
         "draft-then-finish": DraftThenFinish(draft_steps=4, at=0.2, steps=8),
         "beam search": BeamSearch(children=2, ahead_steps=2, steps=9),
         "SMC, 8 steps": SMC(potential="diff", every=4, keep="best", steps=8),
@@ -60,11 +60,10 @@ def methods(temperature: float) -> dict[str, Sampler]:
         "DAS, 8 steps": DAS(derivative_free=True, keep="best", steps=8),
         "LiDAR+SMC, 8 steps": LiDARSMC(Lookahead(8, 200), stop=0.3, keep="best", steps=8),
         "LiDAR as published": LiDAR(drafts, stop=0.3),
-        "LiDAR, 4 rounds": LiDAR(drafts, rounds=4, **restart),
-        "LiDAR, 4 rounds, lambda / 2": LiDAR(drafts, rounds=4, temperature=temperature / 2, **restart),
+        "LiDAR, 2 rounds, lambda / 8": LiDAR(drafts, rounds=2, temperature=temperature / 8, **restart),
+        "LiDAR, 4 rounds, lambda / 8": LiDAR(drafts, rounds=4, temperature=temperature / 8, **restart),
         "LiDAR, 4 rounds, lambda / 4": LiDAR(drafts, rounds=4, temperature=temperature / 4, **restart),
-        "LiDAR, 4 rounds, not guided": LiDAR(drafts, rounds=4, scale=0.0, **restart),
-        "LiDAR, 3 rounds, 2 moves": LiDAR(drafts, rounds=3, moves=2, **restart),
+        "LiDAR, 4 rounds, drawn": LiDAR(drafts, keep="draw", rounds=4, temperature=temperature / 2, **restart),
     }
 
 

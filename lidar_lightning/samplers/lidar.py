@@ -11,8 +11,10 @@ from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.lookahead.bank import check_together
+from lidar_lightning.samplers.base import Keep, check_keep
 from lidar_lightning.samplers.budget import Grid, check_budget, check_spent, equal_times, spending
 from lidar_lightning.samplers.moves import metropolis
+from lidar_lightning.samplers.resampling import perturbed
 from lidar_lightning.samplers.restart import members, place_of
 from lidar_lightning.samplers.select import SelectingSampler, Selection, first_of_each
 from lidar_lightning.samplers.task import Task
@@ -59,7 +61,10 @@ class LiDAR(SelectingSampler):
 
     Args:
         lookahead: how the bank is drawn.
-        pooled: choose the best candidates among all of a prompt; otherwise among each sample's own.
+        pooled: choose candidates among all of a prompt; otherwise among each sample's own.
+        keep: of the candidates, "best" keeps the highest rewards; "draw" draws different ones without replacement, in
+            proportion to exp((lambda - lambda') r): the settings may tilt restart and guidance by lambda' alone, and
+            leave the rest of the task's lambda to this choice.
         steps: see `Sampler`.
         settings: see `LiDARSettings`; without temperature and ess, lambda is the task's own.
 
@@ -69,14 +74,22 @@ class LiDAR(SelectingSampler):
 
     random = False
 
-    def __init__(self, lookahead: Lookahead, pooled: bool = True, steps: int | None = None, **settings: Any):
+    def __init__(
+        self,
+        lookahead: Lookahead,
+        pooled: bool = True,
+        keep: Keep = "best",
+        steps: int | None = None,
+        **settings: Any,
+    ):
         super().__init__(steps)
+        check_keep(keep)
         self.lookahead: Lookahead = lookahead
         self.settings = LiDARSettings(**settings)
         if self.settings.rounds > 1 and not pooled:
             raise ValueError(f"{self.settings.rounds} rounds share their candidates: they need pooled=True")
         self.selection = Selection(self.settings.candidates, "best", pooled)
-        self.keep = "draw" if self.settings.candidates == 1 else "best"
+        self.keep = "draw" if self.settings.candidates == 1 and self.settings.rounds == 1 else keep
         self.random = self.settings.moves > 0
 
     @property
@@ -157,10 +170,17 @@ class LiDAR(SelectingSampler):
             if number + 1 < rounds:
                 pool = pool.joined(x, utilities[-1])
         x, r = torch.cat(parts), torch.cat(utilities)
-        kept = self.selection.rows(task, x, count, r)
+        kept = self.selection.rows(task, x, count, self.merits(task, guidance, r))
         x, r = x[kept], r[kept]
         tilts = guidance.temperature.repeat_interleave(count // len(task.prompts))
         return metropolis(task, x, r, tilts, self.start, moves)
+
+    def merits(self, task: Task, guidance: LiDARGuidance, r: Tensor) -> Tensor:
+        """What the candidates are chosen by, the highest first, from their utilities (drawn,): (drawn,) float64."""
+        if self.keep == "best":
+            return r
+        rest = (task.tilt - guidance.temperature).repeat_interleave(len(r) // len(task.prompts))
+        return perturbed(rest * r, task.generators(len(r), "keep").rand(1)[:, 0].to(r))
 
     def candidates(self, task: Task, pool: Members, guidance: LiDARGuidance, drawn: int, number: int) -> Tensor:
         """Guided samples (drawn, *S) of one round, from noise or from members of the pool."""

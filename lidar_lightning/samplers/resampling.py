@@ -98,6 +98,15 @@ def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     return _at(uniforms.double(), log_weights)[:, 0]
 
 
+def perturbed(log_weights: Tensor, uniforms: Tensor) -> Tensor:
+    """Log-weights plus Gumbel noise, from uniform numbers of the same shape: (...) float64.
+
+    The highest is a draw by weight, and the order of all is one of draws without replacement (Kool, van Hoof, Welling,
+    "Stochastic beams and where to find them", arXiv 1903.06059).
+    """
+    return log_weights.double() - (-uniforms.double().clamp_min(torch.finfo(torch.float64).tiny).log()).log()
+
+
 def highest(values: Tensor, count: int) -> Tensor:
     """Places of the `count` highest of (..., n), in their own order, so that the first are no better than the last."""
     return values.argsort(dim=-1, descending=True, stable=True)[..., :count].sort(-1).values

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.guidance.tilt import effective_sample_size
+from lidar_lightning.samplers.resampling import perturbed
 from lidar_lightning.utils.seeding import Generators
 
 GOLDEN = (1 + math.sqrt(5)) / 2
@@ -43,8 +44,7 @@ def members(tilts: Tensor, draws: Tensor, stream: Generators) -> Tensor:
     uniforms = stream.rand(n + 1)[0].to(tilts)
     weights, order = tilts.softmax(0).sort(stable=True)
     if effective_sample_size(weights) < SHARP:
-        gumbel = -(-uniforms[1:].clamp_min(torch.finfo(torch.float64).tiny).log()).log()
-        return (tilts + gumbel).argsort(descending=True, stable=True)[draws % n]
+        return perturbed(tilts, uniforms[1:]).argsort(descending=True, stable=True)[draws % n]
     quantiles = (uniforms[0] + draws / GOLDEN).frac()
     ends = weights.cumsum(0) / weights.sum()
     return order[torch.searchsorted(ends, quantiles, right=True).clamp_max(n - 1)]

@@ -9,6 +9,8 @@ from lidar_lightning.samplers import LiDAR
 from lidar_lightning.samplers.lidar import Members
 from lidar_lightning.samplers.select import Selection, best_of, first_of_each
 from tests.exact import FIVE, TABLE, TOKENS, ExactMixture, Linear, task
+from tests.token_laws import CHAIN, has_law, one_of_two, tokens_task
+from tests.token_laws import REWARD as VALUES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -132,3 +134,29 @@ def test_a_small_budget_never_draws_less_than_is_kept():
                 assert "LiDAR" in str(error)
                 continue
             assert found.selection.n >= 1 and found.cost(8, count) <= calls * count
+
+
+def test_draws_leave_the_rest_of_lambda_to_the_choice():
+    """Candidates that nothing tilts are plain samples; the choice among them holds all of lambda."""
+    lidar = LiDAR(Lookahead(6, 64), pooled=False, keep="draw", temperature=0.0, candidates=2)
+    assert has_law(lidar(tokens_task(), 4000), one_of_two(CHAIN.law(), VALUES))
+    assert not has_law(lidar(task(TOKENS, TABLE, 0.0, 6), 4000), one_of_two(CHAIN.law(), VALUES))
+
+
+def test_pooled_draws_differ_and_follow_the_rest_of_lambda():
+    def mean(keep, **settings):
+        lidar = LiDAR(Lookahead(8, 64), keep=keep, rounds=2, restart=0.5, temperature=0.2, candidates=6, **settings)
+        x = lidar(task(TOKENS, TABLE, 1.0, 8), 8)
+        assert len(x.unique(dim=0)) == 8
+        return TABLE(TOKENS.decode(x), [""] * 8).mean()
+
+    assert mean("draw") < mean("best")
+
+
+def test_draws_need_lambda_and_an_unknown_choice_is_named():
+    with pytest.raises(
+        ValueError, match="keep is 'draw', for the target, or 'best', .* got 'all'"
+    ):
+        LiDAR(Lookahead(8), keep="all")
+    with pytest.raises(ValueError, match="give a temperature, which is lambda"):
+        LiDAR(Lookahead(8, 8), keep="draw", candidates=4)(task(TOKENS, TABLE, None, 8), 4)
