@@ -188,7 +188,7 @@ def main(
         found = kept(
             place.with_suffix(".safetensors"), lambda sized=sized, task=task: drawn(backbone, sized, task, samples)
         )
-        told = place.with_suffix(".json")
+        told = place.with_suffix(f".{references}.json")
         if not told.exists():
             row = measured(found["samples"].long(), backbone, reward, temperature, reference)
             write_atomically(told, json.dumps(row | {"calls": found["calls"].item()}).encode())

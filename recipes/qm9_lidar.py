@@ -18,7 +18,7 @@ def main(
     ess: float = 0.9,
     restart: float = 0.4,
     restart_steps: int = 8,
-    candidates: float = 4,
+    candidates: float = 6,
     rounds: int = 4,
     steps: int = 32,
     samples: int = 1024,

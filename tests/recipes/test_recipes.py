@@ -34,5 +34,5 @@ def test_demo_shows_the_whole_workflow(tmp_path):
     assert list(summary["methods"]) == ["vanilla", "lidar", "dpo", "dpo+lidar"]
     for row in summary["methods"].values():
         assert {"reward", "valid", "unique", "novel", "nfe", "seconds"} <= row.keys()
-    assert summary["methods"]["lidar"]["nfe"] == 96 * 8 / 48 + 4 * 8 and summary["methods"]["vanilla"]["nfe"] == 32
+    assert summary["methods"]["lidar"]["nfe"] == 96 * 8 / 48 + 6 * 5 and summary["methods"]["vanilla"]["nfe"] == 32
     assert "dpo+lidar" in Path(report).read_text()
