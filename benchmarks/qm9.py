@@ -94,7 +94,7 @@ def settings(seeds: Sequence[int]) -> dict[str, list[Setting]]:
 def main(model: str = "udlm-qm9-small", out: str = "outputs/benchmarks/qm9", seeds: list[int] = [0, 1, 2]) -> None:  # noqa: B006
     """Evaluates every row and writes the tables and the plot."""
     backbone = UDLM.from_pretrained(model)
-    folder = Path(out) / backbone.fingerprint()
+    folder = Path(out) / f"{backbone.fingerprint()}-{backbone.solver(STEPS).name}"
     store, training = BankStore(folder / "banks"), set(read_smiles())
     tables = settings(seeds)
     rows: dict[Setting, dict[str, float]] = {}

@@ -1,9 +1,12 @@
 """Metrics of molecules on a list small enough to count by hand."""
 
 import pytest
+import rdkit
 import torch
 
-from lidar_lightning.evaluation.molecules import molecule_metrics
+from lidar_lightning.evaluation import molecules
+from lidar_lightning.evaluation.molecules import QM9_CANONICAL_BY, canonical_strings, molecule_metrics
+from lidar_lightning.utils.smiles_io import read_smiles
 
 # Valid: six of eight. As strings: CCO, OCC, CCO, c1ccccc1, C1CC1, C12C3C4C1C5C2C3C45 (five distinct).
 # As molecules: ethanol (three times, in two spellings), benzene, cyclopropane, cubane (four distinct).
@@ -54,3 +57,19 @@ def test_without_scores_there_is_no_reward():
 def test_wrong_number_of_scores():
     with pytest.raises(ValueError, match=r"scores of shape \(3,\) for 8 strings"):
         molecule_metrics(STRINGS, TRAINING, torch.zeros(3))
+
+
+def test_the_strings_of_qm9_that_ship_are_canonical_by_the_rdkit_that_says_so():
+    if not rdkit.__version__.startswith(QM9_CANONICAL_BY):
+        pytest.skip(f"RDKit {rdkit.__version__} writes its own canonical strings")
+    some = read_smiles()[::40]
+    assert canonical_strings(frozenset(some)) == frozenset(some)
+    assert canonical_strings(frozenset(read_smiles())) == frozenset(read_smiles())
+
+
+def test_another_rdkit_finds_the_canonical_strings_itself(monkeypatch):
+    monkeypatch.setattr(molecules, "QM9_CANONICAL_BY", "1999.01")
+    monkeypatch.setattr(molecules, "shipped", lambda: frozenset({"OCC"}))
+    canonical_strings.cache_clear()
+    assert canonical_strings(frozenset({"OCC"})) == {"CCO"}
+    canonical_strings.cache_clear()

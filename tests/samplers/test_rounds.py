@@ -154,9 +154,7 @@ def test_pooled_draws_differ_and_follow_the_rest_of_lambda():
 
 
 def test_draws_need_lambda_and_an_unknown_choice_is_named():
-    with pytest.raises(
-        ValueError, match="keep is 'draw', for the target, or 'best', .* got 'all'"
-    ):
+    with pytest.raises(ValueError, match="keep is 'draw', for the target, or 'best', .* got 'all'"):
         LiDAR(Lookahead(8), keep="all")
     with pytest.raises(ValueError, match="give a temperature, which is lambda"):
         LiDAR(Lookahead(8, 8), keep="draw", candidates=4)(task(TOKENS, TABLE, None, 8), 4)
