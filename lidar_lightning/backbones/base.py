@@ -116,3 +116,19 @@ def sample_bytes(backbone: Backbone) -> int:
     """Bytes that a clean sample of a model takes, with what belongs to it."""
     noise = backbone.prior(Generators([0], backbone.device))
     return noise.numel() * noise.element_size() + ROW
+
+
+def clean_samples(backbone: Backbone, given: Any) -> Tensor:
+    """Given samples (n, *S) as a model's own, on the CPU. Raises ValueError unless they could be."""
+    x = torch.as_tensor(given).detach().cpu()
+    own = backbone.prior(Generators([0], backbone.device)).cpu()
+    if x.ndim != own.ndim or x.shape[1:] != own.shape[1:]:
+        shape = ", ".join(map(str, own.shape[1:]))
+        raise ValueError(f"{backbone.name} works on samples (n, {shape}), got {tuple(x.shape)}")
+    if own.is_floating_point() != x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f"{backbone.name} works on {own.dtype}, got samples of {x.dtype}")
+    if backbone.vocab_size is not None and len(x) and not 0 <= x.min() <= x.max() < backbone.vocab_size:
+        raise ValueError(f"{backbone.name} has tokens 0 to {backbone.vocab_size - 1}, got {x.min()} to {x.max()}")
+    if not x.isfinite().all():
+        raise ValueError(f"samples must be finite, {int((~x.isfinite()).flatten(1).any(1).sum())} of {len(x)} are not")
+    return x.to(own.dtype)

@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lidar_lightning.backbones.base import Backbone, clean_samples
 from lidar_lightning.rewards import Reward, score
 from lidar_lightning.rewards.base import check_reward
 from lidar_lightning.rewards.scores import as_scores
 from lidar_lightning.utils.chunks import in_chunks
 from lidar_lightning.utils.files import write_atomically
+from lidar_lightning.utils.pictures import as_pixels
 from lidar_lightning.utils.tensor_files import checksum
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,54 @@ class LookaheadBank:
                     f"reward {name!r} needs one finite score for each of {len(self.samples)} samples, "
                     f"got shape {tuple(scores.shape)} with {int((~scores.isfinite()).sum())} not finite"
                 )
+
+    @classmethod
+    def from_latents(
+        cls,
+        backbone: Backbone,
+        latents: Any,
+        scores: Any,
+        prompt: str,
+        higher_is_better: bool = True,
+    ) -> "LookaheadBank":
+        """A bank of clean samples that are at hand, wherever they come from: it guides, restarts and makes preferences.
+
+        Args:
+            backbone: the model that the bank will guide.
+            latents: as this model predicts clean samples: latents or tokens (n, *S), tensor, array or list.
+            scores: one number per sample, which get the name "score"; or several such, by name.
+            prompt: what the samples are of.
+            higher_is_better: what the scores mean.
+
+        Raises:
+            ValueError: if there is no prompt, the samples are not of the model's shape, finite, and tokens where it has
+                tokens, or there is not one finite score for each.
+        """
+        if not prompt.strip():
+            raise ValueError("a bank is of one prompt, which must not be empty")
+        samples = clean_samples(backbone, latents)
+        given = scores if isinstance(scores, Mapping) else {"score": scores}
+        provenance = Provenance(
+            prompt=prompt, backbone=backbone.name, fingerprint=checksum({"samples": samples})[:16],
+            space=backbone.space, solver="given", steps=0, n=len(samples), seed=0,
+        )  # fmt: skip
+        return cls(samples, given, provenance, higher_is_better=dict.fromkeys(given, higher_is_better))
+
+    @classmethod
+    def from_images(cls, backbone: Backbone, images: Any, scores: Any, prompt: str, **told: Any) -> "LookaheadBank":
+        """`from_latents` of pictures of the model's size, through its VAE.
+
+        Args:
+            images: files of PIL, arrays (H, W, 3) or tensors (3, H, W), in bytes or in [0, 1]; a list, or one batch.
+        """
+        return cls.from_latents(backbone, backbone.x0_of(as_pixels(images)), scores, prompt, **told)
+
+    @classmethod
+    def from_smiles(
+        cls, backbone: Backbone, smiles: Sequence[str], scores: Any, prompt: str = "molecule", **told: Any
+    ) -> "LookaheadBank":
+        """`from_latents` of molecules."""
+        return cls.from_latents(backbone, backbone.x0_of(list(smiles)), scores, prompt, **told)
 
     def scored(
         self,

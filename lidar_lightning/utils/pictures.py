@@ -45,6 +45,45 @@ def check_pixels(what: str, pixels: Any) -> Tensor:
     return pixels
 
 
+def as_pixels(images: Any) -> Tensor:
+    """Pictures in the forms people have them as a float32 tensor (n, 3, H, W) in [0, 1].
+
+    Args:
+        images: one of these or a list of them, all of one size: a PIL image, an array (H, W, 3) or tensor (3, H, W) in
+            bytes or in [0, 1]; or a batch (n, H, W, 3) or (n, 3, H, W).
+
+    Raises:
+        ValueError: if these are none, or pictures of several sizes.
+    """
+    if isinstance(images, Image.Image):
+        images = [images]
+    if isinstance(images, list | tuple):
+        if not images:
+            raise ValueError("give at least one picture, got an empty list")
+        pictures = [one_picture(image) for image in images]
+        if len(sizes := {tuple(picture.shape[1:]) for picture in pictures}) > 1:
+            raise ValueError(f"pictures must be of one size, got (height, width) in {sorted(sizes)}: resize them first")
+        return check_pixels("these are not", torch.stack(pictures))
+    if isinstance(images, np.ndarray | Tensor):
+        return as_pixels([images] if images.ndim == 3 else list(images))
+    raise ValueError(f"pictures are PIL images, arrays or tensors, or a list of these, got {type(images).__name__}")
+
+
+def one_picture(image: Any) -> Tensor:
+    """One picture of `as_pixels`: (3, H, W)."""
+    if isinstance(image, Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray) and image.ndim == 3:
+        image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != 3:
+        shape = f" of shape {tuple(image.shape)}" if hasattr(image, "shape") else ""
+        raise ValueError(
+            "a picture is a PIL image, an array (H, W, 3) or a tensor (3, H, W), got "
+            f"{'an array or tensor' if shape else type(image).__name__}{shape}"
+        )
+    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+
+
 def slug(text: str) -> str:
     """A prompt as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "prompt"
