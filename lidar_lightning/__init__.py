@@ -2,23 +2,38 @@
 
 from typing import TYPE_CHECKING
 
-from lidar_lightning.backbones import UDLM, Backbone
-from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
-from lidar_lightning.guidance.pipelines import guide
-from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
-from lidar_lightning.modules import DPOModule, LiDARModule, RewardTuningModule, SamplingModule, ValueModule
-from lidar_lightning.pretraining import PretrainModule
-from lidar_lightning.rewards import Reward
 from lidar_lightning.utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from lidar_lightning.backbones import Flux, StableDiffusion, StableDiffusion3, StableDiffusionXL
+    from lidar_lightning.backbones import (
+        UDLM,
+        Backbone,
+        Flux,
+        StableDiffusion,
+        StableDiffusion3,
+        StableDiffusionXL,
+    )
+    from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
+    from lidar_lightning.guidance.pipelines import guide
+    from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
+    from lidar_lightning.modules import DPOModule, LiDARModule, RewardTuningModule, SamplingModule, ValueModule
+    from lidar_lightning.pretraining import PretrainModule
+    from lidar_lightning.rewards import Reward
 else:
+    HOMES = {
+        "backbones": ("UDLM", "Backbone", "Flux", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"),
+        "guidance": ("LiDARGuidance", "LiDARSettings"),
+        "guidance.pipelines": ("guide",),
+        "lookahead": ("BankStore", "Lookahead", "LookaheadBank"),
+        "modules": ("DPOModule", "LiDARModule", "RewardTuningModule", "SamplingModule", "ValueModule"),
+        "pretraining": ("PretrainModule",),
+        "rewards": ("Reward",),
+    }
+    FOLDERS = ("backbones", "functional", "guidance", "lookahead", "modules", "rewards", "samplers", "solvers")
     __getattr__ = lazy_attributes(
         __name__,
-        dict.fromkeys(
-            ("Flux", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"), "lidar_lightning.backbones"
-        ),
+        {name: f"{__name__}.{home}" for home, names in HOMES.items() for name in names}
+        | {name: f"{__name__}.{name}" for name in FOLDERS},
     )
 
 __version__ = "0.1.0"

@@ -1,13 +1,17 @@
 """The whole workflow in minutes, on the shipped models: LiDAR, DPO from its banks, and both together."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from lidar_lightning.runs.report import write_report
+from lidar_lightning.runs.terminal import table
 from lidar_lightning.utils.files import expand, write_atomically
 from recipes import qm9_dpo, qm9_lidar, shapes
+from recipes.picture import before_after
 
+logger = logging.getLogger(__name__)
 METHODS = ("vanilla", "lidar", "dpo", "dpo+lidar")
 
 
@@ -23,6 +27,8 @@ def molecules(
     """Molecules with many rings. Writes `out`/summary.json and `out`/report.html, and returns its path."""
     folder = expand(out)
 
+    logger.info("molecules: %s ...", ", ".join(METHODS))
+
     def predict(method: str, checkpoint: str | None = None) -> None:
         qm9_lidar.main(
             str(folder / method), method, checkpoint, model, "lidar" in method, n, lookahead_steps,
@@ -36,7 +42,8 @@ def molecules(
     )
     predict("dpo", checkpoint)
     predict("dpo+lidar", checkpoint)
-    return collect(folder, {"title": "Molecules with many rings", "reward_name": "ring_count"}, ("valid", "novel"))
+    header = {"title": "Molecules with many rings", "reward_name": "ring_count"}
+    return collect(folder, header, ("reward", "valid", "novel", "calls"))
 
 
 def pictures(
@@ -52,6 +59,7 @@ def pictures(
 ) -> str:
     """Pictures of coloured shapes. Writes `out`/summary.json and `out`/report.html, and returns its path."""
     folder = expand(out)
+    logger.info("pictures: banks to learn from, then %s ...", ", ".join(METHODS))
     drawn = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
     training = str(folder / "training" / "dpo")
     checkpoint = shapes.dpo(drawn, training, model, dpo_steps, fraction=0.25, reward=reward)
@@ -61,23 +69,25 @@ def pictures(
             method=method, checkpoint=checkpoint if "dpo" in method else None, reward=reward,
         )  # fmt: skip
     title = {"title": "Coloured shapes", "reward_name": "shapes_reward", "modality": "image"}
-    return collect(folder, title, ("shapes_verdict",))
+    return collect(folder, title, ("reward", "shapes_verdict", "calls"))
 
 
 def collect(folder: Path, header: dict[str, Any], shown: tuple[str, ...]) -> str:
-    """One summary and one report of the runs of all methods; prints the reward and the `shown` numbers."""
+    """One summary and one report of the runs of all methods; prints the columns `shown`."""
     methods: dict[str, dict[str, float]] = {}
     for method in METHODS:
         methods |= json.loads((folder / method / "summary.json").read_text())["methods"]
     write_atomically(folder / "summary.json", json.dumps({**header, "methods": methods}, indent=1).encode())
-    for method, row in methods.items():
-        print(f"{method:>10}  " + "  ".join(f"{name} {row[name]:.3f}" for name in ("reward", *shown)))
+    print(f"\n{header['title']} (reward: {header['reward_name']})\n{table(methods, shown)}", flush=True)
     return str(write_report(folder))
 
 
 def main(out: str = "outputs/demo", seed: int = 0) -> str:
-    """Molecules into `out`, then pictures into `out`/shapes; returns the paths of both reports."""
-    return "\n".join((molecules(out, seed=seed), pictures(str(expand(out) / "shapes"), seed=seed)))
+    """Molecules into `out`, then pictures into `out`/shapes; returns where to look."""
+    folder = expand(out)
+    reports = molecules(out, seed=seed), pictures(str(folder / "shapes"), seed=seed)
+    drawn = before_after(folder, folder / "shapes", folder / "before-after.png")
+    return "\nLook at " + "\n        ".join((*reports, str(drawn)))
 
 
 if __name__ == "__main__":

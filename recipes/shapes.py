@@ -4,8 +4,6 @@ import json
 import random
 from typing import Literal
 
-from tqdm.auto import tqdm
-
 from datamodules import ShapesDataModule
 from lidar_lightning import BankStore, Flux, Lookahead, RewardTuningModule, StableDiffusion
 from lidar_lightning.assets import asset_path
@@ -14,6 +12,7 @@ from lidar_lightning.rewards import ShapesReward, ShapesVerdict
 from lidar_lightning.shapes.grammar import LENGTH, draw_prompt, held_out_prompts
 from lidar_lightning.shapes.render import SIZE
 from lidar_lightning.utils.files import expand
+from lidar_lightning.utils.progress import advance, working
 from lidar_lightning.utils.seeding import stream_seed
 from recipes.text_to_image import fine_tune, fit, sample
 
@@ -83,8 +82,10 @@ def banks(
     scorer, store = ShapesReward(reward), BankStore(out)
     drawn = (draw_prompt(random.Random(stream_seed(seed, "bank", i))).text for i in range(4 * prompts))
     texts = list(dict.fromkeys(drawn))[:prompts]
-    for text in tqdm(texts, unit="bank"):
-        lookahead.bank(backbone, text, seed, [scorer], store)
+    with working(f"banks of {len(texts)} captions", len(texts)):
+        for text in texts:
+            lookahead.bank(backbone, text, seed, [scorer], store)
+            advance(1)
     return out
 
 

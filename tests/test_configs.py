@@ -4,7 +4,8 @@ import lightning as L
 import pytest
 import yaml
 
-from lidar_lightning.cli import LidarCLI, main
+from lidar_lightning.cli import main
+from lidar_lightning.commands.lightning import LidarCLI
 from lidar_lightning.runs.comparison import Comparison
 from tests.pipelines import build
 

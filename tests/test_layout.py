@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     "assets", "utils", "parametrisation schedules", "losses solvers", "backbones", "shapes", "rewards", "sampling",
     "lookahead", "guidance", "functional", "samplers", "evaluation", "runs", "modules", "pretraining", "__init__",
-    "cli",
+    "commands", "cli",
 )  # fmt: skip
 """Units of the package from the bottom to the top; units of one layer do not import each other."""
 LONGEST = 250

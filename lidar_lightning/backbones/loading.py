@@ -3,6 +3,9 @@
 import copy
 import inspect
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 from lidar_lightning.backbones.adapters import layers
 from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
@@ -32,6 +36,8 @@ TRAINED = (
 """What of a scheduler's configuration its network was trained with: no other class may default it."""
 UNCLIPPED = {"clip_sample": False, "thresholding": False}
 """What cuts samples to [-1, 1] is for pixels; some classes default to it."""
+BARS = (diffusers.utils.logging, transformers_logging)
+"""Each library's own switch of its progress bars."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -49,13 +55,14 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
     known = cls._get_signature_types()
     repository, revision = at_revision(source)
     try:
-        pipe = cls.from_pretrained(
-            repository,
-            torch_dtype=getattr(torch, dtype),
-            variant=variant,
-            revision=revision,
-            **{k: v for k, v in unused.items() if k in known},
-        )
+        with quietly(repository):
+            pipe = cls.from_pretrained(
+                repository,
+                torch_dtype=getattr(torch, dtype),
+                variant=variant,
+                revision=revision,
+                **{k: v for k, v in unused.items() if k in known},
+            )
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"no {cls.__name__} at {source!r}: it is neither a folder that save_pretrained wrote nor a hub repository "
@@ -66,6 +73,21 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
         if isinstance(part, nn.Module):
             check_finite_weights(f"the {name} of the {cls.__name__} at {source!r}", part.state_dict())
     return pipe
+
+
+@contextmanager
+def quietly(source: str) -> Iterator[None]:
+    """Loads without a warning about `torch_dtype`, the only name that old releases know; local folders without bars."""
+    bars = [bars for bars in BARS if Path(source).is_dir() and bars.is_progress_bar_enabled()]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
+        for bar in bars:
+            bar.disable_progress_bar()
+        try:
+            yield
+        finally:
+            for bar in bars:
+                bar.enable_progress_bar()
 
 
 def check_tokenizers(pipe: Any, source: str) -> None:
@@ -163,7 +185,8 @@ def load_tiny_vae(path: str, backbone: Any) -> Any:
         raise ValueError(f"the decoder {path!r} is for latent image models, not for {type(backbone).__name__}")
     repository, revision = at_revision(path)
     try:
-        tiny = diffusers.AutoencoderTiny.from_pretrained(repository, torch_dtype=vae.dtype, revision=revision)
+        with quietly(repository):
+            tiny = diffusers.AutoencoderTiny.from_pretrained(repository, torch_dtype=vae.dtype, revision=revision)
     except (OSError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"no AutoencoderTiny at {path!r}: it is neither a folder nor a hub repository within reach ({error})"

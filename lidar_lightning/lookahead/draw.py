@@ -3,13 +3,12 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.base import sample_bytes
@@ -22,6 +21,7 @@ from lidar_lightning.rewards import Reward
 from lidar_lightning.sampling import sample
 from lidar_lightning.utils.chunks import in_chunks
 from lidar_lightning.utils.describe import describe, public_settings
+from lidar_lightning.utils.progress import advance, working
 from lidar_lightning.utils.seeding import Generators, stream_seed
 from lidar_lightning.utils.sizes import check_memory
 
@@ -108,6 +108,12 @@ class Lookahead:
         check_space(found, backbone.space, repr(backbone.name), self.same_space)
         return replace(found, space=backbone.space)
 
+    def origin(self, backbone: Backbone) -> dict[str, Any]:
+        """Where the bank of any prompt comes from: what its provenance says whatever prompt and seed are."""
+        own = asdict(self.provenance(backbone, "", 0))
+        named = {key: value for key, value in own.items() if key not in ("prompt", "seed")}
+        return named | ({"decoder": self.decoder} if self.decoder else {})
+
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
     ) -> LookaheadBank:
@@ -137,13 +143,12 @@ class Lookahead:
         prompt, start = provenance.prompt, time.perf_counter()
         seeds = [stream_seed(provenance.seed, f"lookahead\0{prompt}", i) for i in range(self.n)]
         solver = source.solver(self.steps)
-        calls = -(-self.n // self.batch_size) * self.steps
-        with tqdm(total=calls, desc=f"lookahead of {prompt[:40]!r}", unit="call", leave=False) as bar:
+        with working(f"lookaheads of {prompt[:40]!r}", self.n * self.steps):
 
             def draw(start: int, stop: int) -> Tensor:
                 generators = Generators(seeds[start:stop], source.device)
                 condition = source.encode([prompt] * len(generators))
-                return sample(source, solver, generators, condition, on_step=lambda _: bar.update()).samples
+                return sample(source, solver, generators, condition, on_step=lambda _: advance(stop - start)).samples
 
             parts = in_chunks(draw, self.n, self.batch_size)
         return LookaheadBank(torch.cat(parts), {}, provenance, seconds=time.perf_counter() - start)

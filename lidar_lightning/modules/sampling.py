@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import lightning as L
@@ -13,19 +13,18 @@ from lidar_lightning.backbones.adapters import prepare_for_checkpoint
 from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
 from lidar_lightning.modules.checkpoints import check_checkpoint
 from lidar_lightning.rewards import Reward, score, scored_rewards
+from lidar_lightning.runs.finish import finish
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.inputs import check_parts, check_prompts
 from lidar_lightning.runs.parts import Part, join, mean_steps
-from lidar_lightning.runs.report import write_report
-from lidar_lightning.runs.summary import summarise, with_reward
 from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import RandomSolver
 from lidar_lightning.utils.describe import describe
 from lidar_lightning.utils.files import check_name
+from lidar_lightning.utils.progress import working
 
 logger = logging.getLogger(__name__)
-SHOWN_LOOKAHEADS = 4
 
 
 class SamplingModule(L.LightningModule):
@@ -82,6 +81,7 @@ class SamplingModule(L.LightningModule):
         self.banks: dict[tuple[str, int, int], LookaheadBank] = {}
         self.run: RunFolder | None = None
         self.store: BankStore | None = None
+        self.wanted = self.finished = 0
 
     @property
     def rewards(self) -> list[Reward]:
@@ -96,7 +96,7 @@ class SamplingModule(L.LightningModule):
             "fingerprint": self.backbone.fingerprint(),
             "reward": self.reward.described(),
             "scored": {r.name: r.identity for r in self.rewards},
-            "lookahead": self._origin_of_banks(),
+            "lookahead": self.lookahead.origin(self.backbone) if self.lookahead else None,
             "solver": self.solver.name,
             "steps": self.steps,
             "seed": self.seed,
@@ -110,14 +110,14 @@ class SamplingModule(L.LightningModule):
         """How the sampler draws its banks, if it does."""
         return self.sampler.lookahead
 
-    def _origin_of_banks(self) -> dict[str, Any] | None:
-        """Where the bank of any prompt comes from."""
-        lookahead = self.lookahead
-        if not lookahead:
-            return None
-        own = asdict(lookahead.provenance(self.backbone, "", self.seed))
-        named = {k: v for k, v in own.items() if k not in ("prompt", "seed")}
-        return named | ({"decoder": lookahead.decoder} if lookahead.decoder else {})
+    def setup(self, stage: str) -> None:
+        """Shows what is drawn in place of Lightning's bar, which counts batches."""
+        if stage == "predict" and (bar := self.trainer.progress_bar_callback):
+            bar.disable()
+
+    def teardown(self, stage: str) -> None:
+        if stage == "predict" and (bar := self.trainer.progress_bar_callback):
+            bar.enable()
 
     def on_predict_start(self) -> None:
         batches = cast(Any, self.trainer.predict_dataloaders).dataset
@@ -136,6 +136,7 @@ class SamplingModule(L.LightningModule):
             self.run.open()
         self.store = BankStore(self.run.folder / "banks") if self.run else None
         self.banks.clear()
+        self.wanted, self.finished = sum(map(len, prompts.values())) // self.trainer.world_size, 0
 
     def bank(self, prompt: str) -> LookaheadBank:
         """The scored bank of a prompt, on the device of the backbone; it needs no trainer.
@@ -165,17 +166,29 @@ class SamplingModule(L.LightningModule):
         parts = [part for part in found.values() if part]
         parts += [self.draw(some, left) for left, some in missing.items() if left]
         whole = join(parts)
+        self.finished += len(whole.indices)
         places = {row: place for place, row in enumerate(whole.rows())}
         return whole.take([places[prompt, index] for prompt in prompts for index in indices])
 
     def draw(self, prompts: Sequence[str], indices: Sequence[int]) -> Part:
         """Draws, decodes and scores samples of these indices of each prompt; of a run, they are stored."""
-        if self.lookahead:
-            for prompt in prompts:
-                self.bank(prompt)
         together = self.sampler.several and not self.reward.relative
         runs = [list(prompts)] if together else [[prompt] for prompt in prompts]
-        return join([self._draw(run, indices) for run in runs])
+        parts = []
+        with self._line(prompts, len(indices)):
+            for run in runs:
+                for prompt in run if self.lookahead else ():
+                    self.bank(prompt)
+                parts.append(self._draw(run, indices))
+        return join(parts)
+
+    def _line(self, prompts: Sequence[str], each: int) -> AbstractContextManager[None]:
+        """What a terminal shows while `each` samples of prompts are drawn; nothing without a progress bar."""
+        cost = getattr(self.sampler, "cost", None)
+        calls = cost(self.sampler.steps or self.steps, each) / each if cost else 0
+        what = repr(prompts[0][:40]) if len(prompts) == 1 else f"{len(prompts)} prompts"
+        hidden = self._trainer is not None and self._trainer.progress_bar_callback is None
+        return working(f"{self.method}: {what}", calls * self.wanted or None, calls * self.finished, hidden=hidden)
 
     def _draw(self, prompts: Sequence[str], indices: Sequence[int]) -> Part:
         begin, count = time.perf_counter(), len(prompts) * len(indices)
@@ -218,31 +231,17 @@ class SamplingModule(L.LightningModule):
         if not self.trainer.is_global_zero:
             return
         wanted = self.drawn()
-        parts = with_reward(self.run.parts(wanted), self.reward)
-        self.run.write(parts)
-        lookahead = self.lookahead
+        parts, lookahead = self.run.parts(wanted), self.lookahead
         banks = [self.bank(prompt) for prompt in wanted] if lookahead else []
-        if self.backbone.modality == "image":
-            for bank in banks:
-                best = self.reward.from_scores(bank.rewards).topk(min(SHOWN_LOOKAHEADS, len(bank.samples))).indices
-                self.run.write_lookaheads(bank.provenance.prompt, self.backbone.decode(bank.samples[best]))
-        own, source = self.backbone, lookahead.source(self.backbone) if lookahead else self.backbone
-        evaluations = own.evaluations, source.evaluations
-        result = summarise(parts, self.reward, banks, own.modality, self.training_data, evaluations)
-        self.run.write_summary(
-            {
-                "methods": {self.method: result},
-                "reward_name": self.reward.name,
-                "higher_is_better": self.reward.higher_is_better,
-                "modality": self.backbone.modality,
-                "settings": self.settings(),
-            }
+        source = lookahead.source(self.backbone) if lookahead else self.backbone
+        evaluations = self.backbone.evaluations, source.evaluations
+        result = finish(
+            self.run, parts, self.reward, banks, self.backbone, evaluations, self.settings(), self.training_data
         )
         for logger in self.loggers:
             logger.log_metrics({f"predict/{name}": value for name, value in result.items()})
             for row in mean_steps(parts):
                 logger.log_metrics({f"guidance/{k}": v for k, v in row.items() if k != "step"}, step=int(row["step"]))
-        write_report(self.run.folder)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(self, checkpoint)

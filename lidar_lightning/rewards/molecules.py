@@ -62,7 +62,7 @@ class MoleculeReward(Reward):
         molecules = [parse(text) for text in samples]
         invalid = sum(mol is None for mol in molecules)
         counts = f"{invalid} of {len(samples)} molecules are invalid"
-        log.info("reward %s: %s, scored floor=%s", self.name, counts, self.floor)
+        log.debug("reward %s: %s, scored floor=%s", self.name, counts, self.floor)
         return torch.tensor([self.floor if mol is None else float(self.value(mol)) for mol in molecules])
 
 

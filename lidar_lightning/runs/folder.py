@@ -7,6 +7,7 @@ RUN/parts/PROMPT/*.safetensors   finished samples FIRST-LAST of a prompt; a kill
 RUN/images/*.png             of image models: every sample, with prompt, index, scores and settings as metadata
 RUN/grids/*.png              of image models: the samples of each prompt
 RUN/lookaheads/*.png         of image models: the best lookahead samples of each prompt
+RUN/lookaheads.csv           the best lookahead samples of each prompt with their rewards
 RUN/samples.csv, .parquet    every sample with every score; in the CSV an apostrophe stands before what a spreadsheet
                              would take for a formula, which `tables.read_csv` removes
 RUN/diagnostics.csv          what the guidance did at each step
@@ -36,7 +37,7 @@ WRITTEN = ("banks", "parts", "images", "grids", "lookaheads")
 
 
 def prompt_name(prompt: str) -> str:
-    """Begin of the file names of a prompt: legible, and different for each prompt."""
+    """How the file names of a prompt begin: legible, and different for each prompt."""
     return f"{slug(prompt)}-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
 
 
@@ -183,11 +184,12 @@ class RunFolder:
                 name = f"{prompt_name(part.prompts[0])}.png"
                 save_png(self.folder / "grids" / name, grid(pictures), {"prompt": part.prompts[0]})
 
-    def write_lookaheads(self, prompt: str, pixels: Tensor) -> None:
-        """The best lookahead samples of a prompt, best first."""
-        for rank, picture in enumerate(pixels):
-            name = f"{prompt_name(prompt)}-{rank}.png"
-            save_png(self.folder / "lookaheads" / name, picture, {"prompt": prompt, "rank": str(rank)})
+    def put_lookaheads(self, prompt: str, pixels: Tensor) -> list[str]:
+        """Stores the best lookahead pictures of a prompt, best first, and returns their names in the folder."""
+        names = [f"lookaheads/{prompt_name(prompt)}-{rank}.png" for rank in range(len(pixels))]
+        for rank, (name, picture) in enumerate(zip(names, pixels, strict=True)):
+            save_png(self.folder / name, picture, {"prompt": prompt, "rank": str(rank)})
+        return names
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         write_atomically(self.folder / "summary.json", json.dumps(summary, indent=1).encode())

@@ -11,7 +11,7 @@ from lidar_lightning.evaluation.molecules import molecule_metrics
 from lidar_lightning.evaluation.pictures import diversity_within
 from lidar_lightning.evaluation.quality import fingerprint_diversity
 from lidar_lightning.lookahead.bank import LookaheadBank
-from lidar_lightning.rewards import Reward
+from lidar_lightning.rewards import Reward, utility
 from lidar_lightning.runs.parts import Part
 from lidar_lightning.utils.smiles_io import read_smiles
 
@@ -62,6 +62,17 @@ def sample_metrics(
     return {**found, "diversity": 0.0 if math.isnan(diversity) else diversity}
 
 
+def lookahead_metrics(reward: Reward, banks: Sequence[LookaheadBank]) -> dict[str, float]:
+    """lookahead_reward, the mean of the banks as the reward scored them: what guidance began with.
+
+    A reward that is relative to what it is scored with has none.
+    """
+    if not banks or reward.relative:
+        return {}
+    means = [utility(reward, reward.from_scores(bank.rewards)).mean() for bank in banks]
+    return {"lookahead_reward": torch.stack(means).mean().item()}
+
+
 def summarise(
     parts: Sequence[Part],
     reward: Reward,
@@ -89,6 +100,7 @@ def summarise(
     bank_seconds = sum(bank.seconds for bank in banks)
     return {
         **sample_metrics(parts, reward, modality, training_data),
+        **lookahead_metrics(reward, banks),
         "calls": parts[0].nfe + lookahead_calls / count,
         "nfe": parts[0].nfe * evaluations[0] + lookahead_calls / count * evaluations[1],
         "seconds": sum(part.seconds for part in parts) + bank_seconds,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from lidar_lightning.utils.progress import advance
+
 
 class BudgetSpentError(RuntimeError):
     """The next network call would exceed the budget."""
@@ -50,6 +52,7 @@ class Meter:
             raise BudgetSpentError(f"{calls} more network calls after {self.network} exceed the budget {self.budget}")
         self.network += calls
         self.nfe += calls * evaluations
+        advance(calls)
 
     def spend_on_banks(self, calls: int, evaluations: int = 1) -> None:
         """Counts network calls that draw a bank. Raises BudgetSpentError as `spend`."""

@@ -16,6 +16,7 @@ from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.restart import noised, place_of
 from lidar_lightning.sampling import Guidance, last, trajectory
 from lidar_lightning.solvers import RandomSolver
+from lidar_lightning.utils.progress import scored
 from lidar_lightning.utils.seeding import Generators, stream_seed
 
 FIRST = 32
@@ -160,7 +161,9 @@ class Task:
         self.meter.rewards += len(x0)
         decoded = self.backbone.decode(x0)
         prompts = [prompt for prompt in self.prompts for _ in range(len(x0) // len(self.prompts))]
-        return utility(self.reward, score(self.reward, decoded, prompts)).double()
+        scores = score(self.reward, decoded, prompts)
+        scored(scores.detach())
+        return utility(self.reward, scores).double()
 
     @torch.no_grad()
     def freeze(self) -> None:

@@ -6,11 +6,15 @@ from typing import Any
 
 
 def lazy_attributes(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` (PEP 562) that imports each name of `homes` from the module where it lives."""
+    """A module's `__getattr__` (PEP 562) that imports each name of `homes` from the module where it lives.
+
+    A name whose home is the module of that name is the module itself.
+    """
 
     def getattribute(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(homes[name]), name)
+        home = importlib.import_module(homes[name])
+        return home if homes[name] == f"{module}.{name}" else getattr(home, name)
 
     return getattribute

@@ -1,6 +1,8 @@
 """Our own models on disk and on the Hugging Face hub: loaded with messages that say what was looked for."""
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -83,4 +85,5 @@ class HubModel(PyTorchModelHubMixin):
             unknown = [key for key in unknown if key not in {*PretrainedConfig().to_dict(), "auto_map", "torch_dtype"}]
         if unknown:
             raise ValueError(f"config.json has the unknown key {unknown[0]!r}: {closest(unknown[0], known)}")
-        return super()._from_pretrained(**settings)
+        with redirect_stdout(StringIO()):  # it prints that the weights are local
+            return super()._from_pretrained(**settings)

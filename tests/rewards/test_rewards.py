@@ -93,7 +93,7 @@ def test_traits_and_floor(reward, name, higher, floor):
 
 
 def test_invalid_molecules_are_logged_with_their_number(caplog):
-    with caplog.at_level(logging.INFO, logger="lidar_lightning"):
+    with caplog.at_level(logging.DEBUG, logger="lidar_lightning"):
         score(RingCount(), [*INVALID, BENZENE], [""] * 5)
     assert "reward ring_count: 4 of 5 molecules are invalid, scored floor=0.0" in caplog.messages
 

@@ -3,7 +3,8 @@
 import pytest
 
 from lidar_lightning import UDLM, Backbone, Flux, LiDARModule, StableDiffusion
-from lidar_lightning.cli import Parser, main
+from lidar_lightning.cli import main
+from lidar_lightning.commands.lightning import Parser
 from lidar_lightning.samplers import Sampler
 from lidar_lightning.utils.parser import SettingsParser
 from tests.pipelines import build

@@ -1,0 +1,1 @@
+"""The command `lidar`: what stands behind each of its commands."""

@@ -1,0 +1,72 @@
+"""The end of a run: tables, pictures, the best lookaheads, summary and report of all samples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.lookahead import LookaheadBank
+from lidar_lightning.rewards import Reward, utility
+from lidar_lightning.runs.folder import RunFolder
+from lidar_lightning.runs.parts import Part
+from lidar_lightning.runs.report import write_report
+from lidar_lightning.runs.summary import summarise, with_reward
+from lidar_lightning.utils.tables import write_csv
+
+SHOWN_LOOKAHEADS = 4
+
+
+def finish(
+    run: RunFolder,
+    parts: Sequence[Part],
+    reward: Reward,
+    banks: Sequence[LookaheadBank],
+    backbone: Backbone,
+    evaluations: tuple[int, int],
+    settings: Mapping[str, Any],
+    training_data: str | None = None,
+) -> dict[str, float]:
+    """Writes everything that comes after the last sample, and returns the numbers of the summary.
+
+    Args:
+        run: the folder.
+        parts: all samples, a part a prompt.
+        reward: the guiding one.
+        banks: one a prompt; none for a sampler without lookahead.
+        evaluations: of the network, in a call of the model and in one of what draws the lookaheads.
+        settings: of the run, see `SamplingModule.settings`.
+        training_data: SMILES file for novelty; None takes QM9.
+    """
+    parts = with_reward(parts, reward)
+    run.write(parts)
+    write_lookaheads(run, banks, reward, backbone)
+    numbers = summarise(parts, reward, banks, backbone.modality, training_data, evaluations)
+    run.write_summary(
+        {
+            "methods": {settings["method"]: numbers},
+            "reward_name": reward.name,
+            "higher_is_better": reward.higher_is_better,
+            "modality": backbone.modality,
+            "settings": settings,
+        }
+    )
+    write_report(run.folder)
+    return numbers
+
+
+def write_lookaheads(run: RunFolder, banks: Sequence[LookaheadBank], reward: Reward, backbone: Backbone) -> None:
+    """lookaheads.csv (prompt, rank, sample, reward) of the best of each bank, best first, and their pictures."""
+    rows = []
+    for bank in banks:
+        utilities = reward.from_scores(bank.rewards)
+        best = utilities.topk(min(SHOWN_LOOKAHEADS, len(bank.samples))).indices
+        scores = utility(reward, utilities)[best].tolist()
+        prompt, decoded = bank.provenance.prompt, backbone.decode(bank.samples[best])
+        names = run.put_lookaheads(prompt, decoded) if backbone.modality == "image" else decoded
+        rows += [
+            {"prompt": prompt, "rank": rank, "sample": name, "reward": score}
+            for rank, (name, score) in enumerate(zip(names, scores, strict=True))
+        ]
+    if rows:
+        write_csv(run.folder / "lookaheads.csv", pd.DataFrame(rows))
