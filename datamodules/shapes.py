@@ -1,20 +1,34 @@
 """Coloured shapes and their captions, drawn as they are needed."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
 from datamodules.prompts import PromptBatches
-from lidar_lightning.shapes.grammar import CATEGORIES, SHAPES, Prompt, draw_prompt, held_out_prompts, parse, pick, twin
-from lidar_lightning.shapes.render import SIZES, Scene, compose, render
+from lidar_lightning.shapes.grammar import (
+    CATEGORIES,
+    COLOURS,
+    SHAPES,
+    Prompt,
+    draw_prompt,
+    held_out_prompts,
+    parse,
+    pick,
+    twin,
+)
+from lidar_lightning.shapes.render import SIZE, SIZES, Scene, compose, render
 from lidar_lightning.shapes.verdict import shows
 from lidar_lightning.utils.seeding import stream_seed
+
+HARDEST = ("counting", "position", "color_attr")
 
 
 class Scenes(Dataset):
@@ -64,12 +78,23 @@ class Scenes(Dataset):
         return self.__getitems__([index])
 
 
-class Claims(Dataset):
-    """Scenes beside what is said of them, true or not; item i is drawn from (seed, i) alone.
+class Shown(NamedTuple):
+    """A scene beside what is said of it."""
 
-    Each item has two pictures: of a training caption, and of its twin or, one time in three, of one object too few or
-    too many. Of either picture four captions are said: the caption, two twins of it, and another. Captions of position
-    and colour attribution, the hardest, come twice as often as others.
+    scene: Scene
+    claims: list[Prompt]
+    repainted: Scene | None = None
+    """The same scene with one object in another colour, which shows beyond a line: then nothing said is true."""
+    line: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """A point of the line, and its direction in radians."""
+
+
+class Claims(Dataset):
+    """Pictures beside what is said of them, true or not; item i is drawn from (seed, i) alone.
+
+    Each item has two pictures: of a training caption, and of its twin (one half), of one object too few or too many, or
+    of an object in two colours (a quarter each). Of either picture four captions are said: the caption, two twins of
+    it, and another. Captions of counting, position and colour attribution, the hardest, come twice as often as others.
 
     A batch of B items is {"image": (2 B, 3, 64, 64) float32 in [0, 1], "claims": 2 B lists of 4 captions, "true":
     (2 B, 4) float32, 1 where the caption is true}.
@@ -90,28 +115,52 @@ class Claims(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def scenes_and_claims(self, index: int) -> tuple[list[Scene], list[Prompt]]:
-        """The two scenes of an item, and the four captions."""
+    def shown(self, index: int) -> list[Shown]:
+        """The two pictures of an item."""
         rng = random.Random(stream_seed(self.seed, "claims", index))
-        prompt = draw_prompt(rng, pick(rng, (*CATEGORIES, "position", "color_attr")))
-        near = [twin(prompt, rng), twin(prompt, rng)]
+        prompt = draw_prompt(rng, pick(rng, (*CATEGORIES, *HARDEST)))
+        near, chance = [twin(prompt, rng), twin(prompt, rng)], rng.random()
+        claims = [prompt, *near, draw_prompt(rng)]
         layout = stream_seed(self.seed, "layout", index)
-        shown = prompt_with_error(prompt, rng) if rng.random() < 1 / 3 else near[0]
-        scenes = [compose(one, random.Random(layout)) for one in (prompt, shown)]
-        return scenes, [prompt, *near, draw_prompt(rng)]
+        scene = compose(prompt, random.Random(layout))
+        if chance < 0.25:
+            return [Shown(scene, claims), two_coloured(scene, claims, rng)]
+        other = prompt_with_error(prompt, rng) if chance < 0.5 else near[0]
+        return [Shown(scene, claims), Shown(compose(other, random.Random(layout)), claims)]
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
-        items = [self.scenes_and_claims(index) for index in indices]
-        pairs = [(scene, claims) for scenes, claims in items for scene in scenes]
-        true = [[float(shows(scene.items, claim)) for claim in claims] for scene, claims in pairs]
+        shown = [one for index in indices for one in self.shown(index)]
+        images = render([one.scene for one in shown])
+        others = render([one.repainted or one.scene for one in shown])
+        beyond = torch.stack([side(one.line) for one in shown])[:, None]
+        true = [
+            [float(one.repainted is None and shows(one.scene.items, claim)) for claim in one.claims] for one in shown
+        ]
         return {
-            "image": render([scene for scene, _ in pairs]),
-            "claims": [[claim.text for claim in claims] for _, claims in pairs],
+            "image": torch.where(beyond, others, images),
+            "claims": [[claim.text for claim in one.claims] for one in shown],
             "true": torch.tensor(true),
         }
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])
+
+
+def two_coloured(scene: Scene, claims: list[Prompt], rng: random.Random) -> Shown:
+    """The scene with one object that a line through it parts in two colours."""
+    items = list(scene.items)
+    place = int(rng.random() * len(items))
+    item = items[place]
+    items[place] = item._replace(colour=pick(rng, [colour for colour in COLOURS if colour != item.colour]))
+    x, y = (middle + item.size * (rng.random() - 0.5) for middle in (item.x, item.y))
+    return Shown(scene, claims, scene._replace(items=tuple(items)), (x, y, math.tau * rng.random()))
+
+
+def side(line: tuple[float, float, float]) -> Tensor:
+    """Which pixels lie beyond a line: (64, 64) bool."""
+    x, y, angle = line
+    pixels = torch.arange(SIZE) + 0.5
+    return math.cos(angle) * (pixels - x) + math.sin(angle) * (pixels[:, None] - y) > 0
 
 
 def prompt_with_error(prompt: Prompt, rng: random.Random) -> Prompt:

@@ -14,7 +14,7 @@ from recipes.training import fit
 
 def main(
     out: str = "outputs/shapes/reward",
-    steps: int = 1000,
+    steps: int = 1600,
     width: int = 96,
     layers: int = 3,
     batch_size: int = 48,

@@ -1,11 +1,13 @@
 """Examples of the shapes task by seed and index, in batches of training, validation and prediction."""
 
+import math
+
 import pytest
 import torch
 
 from datamodules import ShapesDataModule
-from datamodules.shapes import Claims, Scenes
-from lidar_lightning.shapes import held_out_prompts, parse, verdicts
+from datamodules.shapes import HARDEST, Claims, Scenes, side
+from lidar_lightning.shapes import held_out_prompts, parse, render, verdicts
 from tests.shapes.scenes import share
 
 
@@ -48,20 +50,42 @@ def test_claims_are_true_of_just_the_scenes_that_show_them():
     batch = data.__getitems__(range(600))
     assert batch["image"].shape == (1200, 3, 64, 64) and batch["true"].shape == (1200, 4)
     rows = torch.arange(1200)
-    # The program that reads pictures agrees with the scenes, of each of the four captions.
+    # The program that reads pictures agrees with the scenes, of each of the four captions; where it does not, a sliver
+    # of another colour is dirt to it.
     for k in range(4):
-        read = torch.tensor(
-            [verdict.correct for verdict in verdicts(batch["image"], [claims[k] for claims in batch["claims"]])]
-        )
-        assert (read == batch["true"][:, k].bool()).float().mean() > 0.995
+        seen = verdicts(batch["image"], [claims[k] for claims in batch["claims"]])
+        read, true = torch.tensor([verdict.correct for verdict in seen]), batch["true"][:, k].bool()
+        assert not (true & ~read).any() and (read == true).float().mean() > 0.98
     assert (batch["true"][rows % 2 == 0, 0] == 1).all() and (batch["true"][rows % 2 == 1, 0] == 0).all()
-    # Two of three second pictures show the twin, and the others none of the four but by chance.
-    assert 0.6 < batch["true"][rows % 2 == 1, 1].mean() < 0.75
+    # One half of the second pictures shows the twin, and the others none of the four but by chance.
+    assert 0.43 < batch["true"][rows % 2 == 1, 1].mean() < 0.57
     captions = [parse(text) for claims in batch["claims"] for text in claims]
     assert not any(caption.held_out for caption in captions)
-    hard = sum(parse(claims[0]).category in ("position", "color_attr") for claims in batch["claims"]) / 1200
-    assert 0.43 < hard < 0.57
+    hard = sum(parse(claims[0]).category in HARDEST for claims in batch["claims"]) / 1200
+    assert 0.6 < hard < 0.73
     again = Claims(10, seed=2).__getitems__([7, 3])
     assert torch.equal(again["image"][:2], batch["image"][14:16]) and again["claims"][2] == batch["claims"][6]
     with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         ShapesDataModule(count=0, claims=True)
+
+
+def test_two_coloured_objects_change_colour_at_a_line():
+    data = Claims(100)
+    parted = [(index, one) for index in range(100) for one in data.shown(index) if one.repainted]
+    assert 10 < len(parted) < 40
+    for index, one in parted[:5]:
+        plain, other = render([one.scene]), render([one.repainted])
+        (place,) = [i for i, (a, b) in enumerate(zip(one.scene.items, one.repainted.items, strict=True)) if a != b]
+        assert one.scene.items[place]._replace(colour="red") == one.repainted.items[place]._replace(colour="red")
+        image, beyond = data[index]["image"][1], side(one.line)
+        assert torch.equal(image[:, beyond], other[0][:, beyond]) and torch.equal(
+            image[:, ~beyond], plain[0][:, ~beyond]
+        )
+        assert data[index]["true"][1].sum() == 0
+
+
+def test_a_line_parts_the_pixels():
+    beyond = side((10.0, 20.0, 0.0))
+    assert beyond[:, 10:].all() and not beyond[:, :10].any()
+    down = side((10.0, 20.0, math.pi / 2))
+    assert down[20:].all() and not down[:20].any()

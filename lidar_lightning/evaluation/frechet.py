@@ -1,0 +1,48 @@
+"""How far pictures are from real ones, in features that no reward uses."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def encoder_features(vae: Any, pictures: Tensor, batch_size: int = 64) -> Tensor:
+    """What an AutoencoderKL's encoder knows of pictures before its last convolution: (n, 2 C) float64.
+
+    They are the means and standard deviations over all places of its C deepest channels.
+
+    Args:
+        pictures: (n, 3, H, W) in [0, 1].
+    """
+    found: list[Tensor] = []
+    hook = vae.encoder.conv_norm_out.register_forward_pre_hook(lambda module, args: found.append(args[0].flatten(2)))
+    try:
+        for part in pictures.split(batch_size):
+            vae.encoder((2 * part - 1).to(vae.device, vae.dtype))
+    finally:
+        hook.remove()
+    return torch.cat([torch.cat((part.mean(2), part.std(2)), 1).double().cpu() for part in found])
+
+
+def frechet_distance(features: Tensor, others: Tensor) -> float:
+    """Between the Gaussians of two sets of features, (n, d) and (m, d): Heusel et al., arXiv 1706.08500.
+
+        |mean - mean'|^2 + trace(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
+
+    Raises:
+        ValueError: if one of them has no more rows than columns, of which the covariance would be singular.
+    """
+    fewest = min(len(features), len(others))
+    if fewest <= features.shape[1]:
+        raise ValueError(
+            f"a Fréchet distance in {features.shape[1]} features needs more samples than that of either kind, got "
+            f"{fewest}"
+        )
+    features, others = features.double(), others.double()
+    one, other = features.T.cov(), others.T.cov()
+    values, vectors = torch.linalg.eigh(one)
+    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
+    shared = torch.linalg.eigvalsh(root @ other @ root).clamp_min(0).sqrt().sum()
+    gap = (features.mean(0) - others.mean(0)).square().sum()
+    return (gap + one.trace() + other.trace() - 2 * shared).item()
