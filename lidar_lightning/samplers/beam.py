@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.samplers.ahead import ahead
-from lidar_lightning.samplers.base import Sampler, check_random
+from lidar_lightning.samplers.base import check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import highest
+from lidar_lightning.samplers.select import PoolingSampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.seeding import Generators
 
 
-class BeamSearch(Sampler):
+class BeamSearch(PoolingSampler):
     """Draws K children of each of B states at every step, and goes on with the best B of all of a sample.
 
     A child is worth the reward of the clean sample to which a few steps lead from it (see `ahead`), of which the first
@@ -27,6 +28,8 @@ class BeamSearch(Sampler):
         children: K, at least 1.
         ahead_steps: at least 1; published 6.
         steps: see `Sampler`; the scores of a step cost B K ahead_steps network calls, so that few may be best.
+        pooled: after the last step, keep the best different ones of all states of a prompt; otherwise the best of each
+            sample's own.
 
     Raises:
         ValueError: if a number is below 1; when it draws, if the solver is deterministic.
@@ -34,13 +37,20 @@ class BeamSearch(Sampler):
 
     keep = "best"
 
-    def __init__(self, beams: int = 4, children: int = 2, ahead_steps: int = 6, steps: int | None = None):
+    def __init__(
+        self,
+        beams: int = 4,
+        children: int = 2,
+        ahead_steps: int = 6,
+        steps: int | None = None,
+        pooled: bool = True,
+    ):
         super().__init__(steps)
         if min(beams, children, ahead_steps) < 1:
             raise ValueError(
                 f"beams, children and ahead_steps are at least 1, got {beams}, {children} and {ahead_steps}"
             )
-        self.beams, self.children, self.ahead_steps = beams, children, ahead_steps
+        self.beams, self.children, self.ahead_steps, self.pooled = beams, children, ahead_steps, pooled
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         if self.children == 1:
@@ -67,7 +77,7 @@ class BeamSearch(Sampler):
                 rows = best(task.utility(ends), count, self.beams)
                 x, x0_hat = x[rows], x0_hat[rows]
         x = self.offspring(task, x0_hat, x, *task.steps[-1], streams)
-        return x if slots == count else x[best(task.utility(x), count, 1)]
+        return x if slots == count else x[self.best(task, x, count, task.utility(x))]
 
     def offspring(self, task: Task, x0_hat: Tensor, x: Tensor, t: float, s: float, streams: Generators) -> Tensor:
         """The children x_s (count * B * K, *S) of all states x_t (count * B, *S)."""

@@ -88,6 +88,23 @@ class SelectingSampler(Sampler):
         return not self.whole
 
 
+class PoolingSampler(Sampler):
+    """A sampler that ends with as many candidates for each sample, and with keep="best" may choose among those of all.
+
+    What "draw" keeps is of each sample's own: their weights are right for the target only among themselves.
+    """
+
+    pooled: bool = True
+
+    @property
+    def whole(self) -> bool:  # type: ignore[override]
+        return self.pooled and self.keep == "best"
+
+    def best(self, task: Task, x: Tensor, count: int, values: Tensor) -> Tensor:
+        """Places (count,) of the best of x (count * n, *S), by their values (count * n,)."""
+        return Selection(len(x) // count, "best", self.pooled).rows(task, x, count, values)
+
+
 def first_of_each(x: Tensor) -> Tensor:
     """Which of x (n, *S) equal none before them: (n,) bool."""
     same = x.flatten(1).unique(dim=0, return_inverse=True)[1]

@@ -9,9 +9,10 @@ from typing import Any, Literal, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_particles, check_random
+from lidar_lightning.samplers.base import Keep, check_keep, check_particles, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import log_ess, pick, resampler
+from lidar_lightning.samplers.select import PoolingSampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import Transition
 from lidar_lightning.utils.seeding import Generators
@@ -28,8 +29,8 @@ class Look(NamedTuple):
     """What the proposal of this step, and the look before the next one, are given."""
 
 
-class ParticleSampler(Sampler):
-    """A twisted particle filter towards p(x0) exp(lambda r(x0)): each sample comes from particles of its own.
+class ParticleSampler(PoolingSampler):
+    """A twisted particle filter towards p(x0) exp(lambda r(x0)): each sample has particles of its own.
 
     At every time a particle has a log-twist psi(x_t), an estimate of lambda r of what it becomes. A step multiplies its
     weight by p(x_s | x_t) / q(x_s | x_t) for a proposal q, and by exp(psi(x_s) - psi(x_t)); at the end psi is lambda r
@@ -42,8 +43,11 @@ class ParticleSampler(Sampler):
         threshold: resample where the effective sample size falls below this fraction of the particles, or, since it is
             never below 1, below 1 + threshold, so that two particles are resampled as well; 0 is never.
         resampling: "multinomial", "stratified", "systematic" or "ssp".
-        keep: "draw" takes one particle by its weight, which samples the target; "best" that of the highest reward.
+        keep: "draw" takes one particle of each sample by its weight, which samples the target; "best" those of the
+            highest reward.
         steps: see `Sampler`.
+        pooled: with "best", choose the best different ones among all particles of a prompt together, as best-of-N
+            does; otherwise the best of each sample's own.
 
     Raises:
         ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or weights
@@ -57,13 +61,15 @@ class ParticleSampler(Sampler):
         resampling: str = "systematic",
         keep: Keep = "draw",
         steps: int | None = None,
+        pooled: bool = True,
     ):
         super().__init__(steps)
         check_particles(type(self).__name__, particles)
         check_keep(keep)
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold lies in [0, 1], got {threshold}")
-        self.particles, self.threshold, self.resample, self.keep = particles, threshold, resampler(resampling), keep
+        self.particles, self.threshold, self.resample = particles, threshold, resampler(resampling)
+        self.keep, self.pooled = keep, pooled
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return self.particles * steps * count
@@ -118,9 +124,9 @@ class ParticleSampler(Sampler):
             if proposal is not model:
                 log_weights = log_weights + model.log_prob(x) - proposal.log_prob(x)
         value = task.value(x)
-        log_weights = (log_weights + value - promised).view(count, -1)
-        best = self.keep == "best"
-        chosen = value.view(count, -1).argmax(1) if best else pick(log_weights, groups.rand(1))
+        if self.keep == "best":
+            return x[self.best(task, x, count, value)]
+        chosen = pick((log_weights + value - promised).view(count, -1), groups.rand(1))
         return x[torch.arange(count, device=x.device) * self.particles + chosen]
 
     def resampled(self, log_weights: Tensor, groups: Generators) -> tuple[Tensor | None, Tensor]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from lidar_lightning.guidance.tilt import check_finite
-from lidar_lightning.samplers.base import Keep, Sampler, check_keep, check_random
+from lidar_lightning.samplers.base import Keep, check_keep, check_random
 from lidar_lightning.samplers.budget import Grid, check_budget, equal_times, spending
 from lidar_lightning.samplers.resampling import pick
+from lidar_lightning.samplers.select import PoolingSampler
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.seeding import Generators
 
@@ -18,7 +19,7 @@ Value = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, *S), t (B,)) to an estimate (B,) of lambda r of what x_t becomes."""
 
 
-class SVDD(Sampler):
+class SVDD(PoolingSampler):
     """Draws M children of each sample and goes on with one of them, picked in proportion to exp(v).
 
     The value v of a child is lambda r at its predicted clean sample (the published PM; a step costs M network calls,
@@ -34,6 +35,8 @@ class SVDD(Sampler):
         value: MC: a learned value, such as `ValueModule.from_checkpoint`. The calls that its training took are not
             counted here.
         steps: see `Sampler`.
+        pooled: with "best", the samples are the best different ones of all last children of a prompt; otherwise the
+            best of each sample's own.
 
     Raises:
         ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or a value
@@ -46,12 +49,13 @@ class SVDD(Sampler):
         keep: Keep = "draw",
         value: Value | nn.Module | None = None,
         steps: int | None = None,
+        pooled: bool = True,
     ):
         super().__init__(steps)
         check_keep(keep)
         if children < 1:
             raise ValueError(f"SVDD takes at least 1 child, got {children}")
-        self.children, self.keep, self.value = children, keep, value
+        self.children, self.keep, self.value, self.pooled = children, keep, value, pooled
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return count * (steps if self.value else 1 + self.children * (steps - 1))
@@ -80,7 +84,8 @@ class SVDD(Sampler):
             repeated, parent = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
             x = task.solver.transition(repeated, parent, t, s).sample(children)
             if i == last:
-                x = x[self.chosen(task.value(x), parents)]
+                values = task.value(x)
+                x = x[self.best(task, x, count, values) if self.keep == "best" else self.chosen(values, parents)]
             elif self.value is None:
                 x0_hat = task.predict(x, s)
                 rows = self.chosen(task.value(task.solver.estimate(x0_hat, x, s)), parents)

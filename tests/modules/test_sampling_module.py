@@ -17,6 +17,7 @@ from lidar_lightning import LiDARModule, Lookahead, SamplingModule
 from lidar_lightning.rewards import CallableReward, Combined
 from lidar_lightning.samplers import (
     SMC,
+    SVDD,
     BeamSearch,
     BestLookaheads,
     BestOfN,
@@ -52,14 +53,18 @@ SAMPLERS = {
     "best lookaheads": lambda: BestLookaheads(Lookahead(3, 30)),
     "draft": lambda: DraftThenFinish(2.5, 2, 0.7),
     "draft each": lambda: DraftThenFinish(3, 2, 0.7, pooled=False),
-    "beam": lambda: BeamSearch(2, 2, 2, steps=4),
+    "beam": lambda: BeamSearch(2, 2, 2, steps=4, pooled=False),
+    "beam pooled": lambda: BeamSearch(2, 2, 2, steps=4),
     "threshold": lambda: VerifierThreshold(2.0, calls=20, starts=3, steps=4),
     "smc": lambda: SMC(3, every=2),
+    "smc pooled": lambda: SMC(3, every=2, keep="best"),
+    "svdd each": lambda: SVDD(3, keep="best", pooled=False),
     "lidar": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=2, pooled=False),
     "lidar pooled": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=1.5),
     "lidar rounds": lambda: LiDAR(Lookahead(3, 30), restart=0.4, candidates=3, rounds=3),
     "lidar moves": lambda: LiDAR(Lookahead(3, 30), restart=0.4, moves=3),
     "lidar+smc": lambda: LiDARSMC(Lookahead(3, 30), 3),
+    "lidar+smc pooled": lambda: LiDARSMC(Lookahead(3, 30), 3, keep="best"),
 }
 
 
@@ -73,7 +78,7 @@ def test_predict_draws_what_a_task_draws(name, carbon_reward):
     assert part.nfe == pytest.approx((task.meter.network - task.meter.lookahead) / 12)
 
 
-EACH = ["best-of-n each", "draft each", "beam", "threshold", "smc", "lidar", "lidar moves", "lidar+smc"]
+EACH = ["best-of-n each", "draft each", "beam", "threshold", "smc", "svdd each", "lidar", "lidar moves", "lidar+smc"]
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -130,11 +135,12 @@ def test_a_combined_reward_selects_within_each_prompt(carbon_reward):
 
 def test_finished_samples_are_taken_and_missing_ones_drawn(carbon_reward, tmp_path):
     climbing = LiDAR(Lookahead(3, 30), restart=0.4, candidates=3, rounds=3, ess=0.3)
-    for name, sampler in (("each", BestOfN(3, pooled=False)), ("pool", BestOfN(2.5)), ("rounds", climbing)):
-        whole = strings(predict(sampling(carbon_reward, sampler, out=str(tmp_path / name)), 6, 6, ["a", "b"]))
+    samplers = {"each": BestOfN(3, pooled=False), "pool": BestOfN(2.5), "rounds": climbing}
+    for name, sampler in {**samplers, "particles": SMC(3, every=2, keep="best")}.items():
+        given = {"out": str(tmp_path / name), "temperature": None if name == "rounds" else 1.0}
+        whole = strings(predict(sampling(carbon_reward, sampler, **given), 6, 6, ["a", "b"]))
         shutil.rmtree(next((tmp_path / name / "parts").glob("a-*")))
-        again = strings(predict(sampling(carbon_reward, sampler, out=str(tmp_path / name)), 6, 6, ["a", "b"]))
-        assert again == whole
+        assert strings(predict(sampling(carbon_reward, sampler, **given), 6, 6, ["a", "b"])) == whole
     with pytest.raises(ValueError, match="other settings"):
         predict(sampling(carbon_reward, BestOfN(3), out=str(tmp_path / "each")), 6, 6, ["a", "b"])
 

@@ -1,5 +1,7 @@
 """Beam search: its law by enumeration where that is small, and its choice of children as it is defined."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, task
 from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, matrix, tokens_task
 
 QUADRATIC = Quadratic(FIVE.means[0])
+own_beams = partial(BeamSearch, pooled=False)
+"""That keep the best of each sample's own, as published."""
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -22,8 +26,8 @@ def best_first(pairs, values, n):
 
 def test_one_beam_that_looks_one_step_ahead_is_greedy():
     rows = [np.array([best_of(row, v, 3) for row in m]) for m, v in zip(CHAIN.matrices, CHAIN.values[1:], strict=True)]
-    assert has_law(BeamSearch(1, 3, 1)(tokens_task(), 2000), CHAIN.law(rows))
-    assert has_law(SVDD(3, "best")(tokens_task(), 2000), CHAIN.law(rows))
+    assert has_law(own_beams(1, 3, 1)(tokens_task(), 2000), CHAIN.law(rows))
+    assert has_law(SVDD(3, "best", pooled=False)(tokens_task(), 2000), CHAIN.law(rows))
 
 
 def test_two_steps_ahead_have_their_law():
@@ -35,12 +39,12 @@ def test_two_steps_ahead_have_their_law():
         np.array([best_first(row[:, None] * step, value, 2) for row in one])
         for one, step, value in zip(chain.matrices, ahead, values, strict=True)
     ]
-    assert has_law(BeamSearch(1, 2, 2)(tokens_task(4), 2000), chain.law(rows))
+    assert has_law(own_beams(1, 2, 2)(tokens_task(4), 2000), chain.law(rows))
 
 
 def test_the_best_of_all_children_of_all_beams_is_the_sample():
     """With one step, P(best <= v) = E[P(child <= v | noise)^K]^B."""
-    chain, x = Chain(1), BeamSearch(3, 2)(tokens_task(1), 2000)
+    chain, x = Chain(1), own_beams(3, 2)(tokens_task(1), 2000)
     order = REWARD.argsort()
     found = (chain.matrices[0][:, order].cumsum(1) ** 2).mean(0) ** 3
     law = np.empty(64)
@@ -79,14 +83,18 @@ def test_without_choice_it_is_the_plain_sampler(model, reward):
         given = task(model, reward, 1.0, 6)
         return sampler(given, 4), given.meter.network, given.meter.rewards
 
-    for one, other in ((BeamSearch(1, 1), BestOfN(1)), (BeamSearch(3, 1), BestOfN(3, pooled=False))):
+    for one, other in (
+        (BeamSearch(1, 1), BestOfN(1)),
+        (BeamSearch(3, 1), BestOfN(3)),
+        (own_beams(3, 1), BestOfN(3, pooled=False)),
+    ):
         (x, *spent), (y, *expected) = drawn(one), drawn(other)
         assert torch.equal(x, y) and spent == expected
 
 
 @pytest.mark.parametrize("settings", [(1, 2, 1), (2, 3, 2), (3, 2, 9), (2, 1, 4)])
 def test_the_meter_counts_what_it_costs(settings):
-    sampler = BeamSearch(*settings)
+    sampler = own_beams(*settings)
     for model, reward in ((TOKENS, TABLE), (FIVE, QUADRATIC)):
         given, whole = task(model, reward, 1.0, 7), task(model, reward, 1.0, 7)
         given.batch_size = 5
@@ -98,7 +106,7 @@ def test_the_meter_counts_what_it_costs(settings):
 
 def test_reward_rises_with_beams_and_with_steps_ahead():
     def mean(*settings):
-        return QUADRATIC(BeamSearch(*settings)(task(FIVE, QUADRATIC, 1.0, 6), 200), []).mean().item()
+        return QUADRATIC(own_beams(*settings)(task(FIVE, QUADRATIC, 1.0, 6), 200), []).mean().item()
 
     assert mean(1, 2, 1) < mean(3, 2, 1) < mean(9, 2, 1)
     assert mean(2, 2, 1) < mean(2, 2, 4)

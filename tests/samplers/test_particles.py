@@ -104,7 +104,7 @@ def test_weights_are_carried_when_resampling_is_skipped():
 
 def test_keeping_the_best_of_particles_that_are_not_resampled():
     law = best_of(CHAIN.law(), REWARD, 3)
-    assert has_law(SMC(3, threshold=0, keep="best")(tokens_task(), 2000), law)
+    assert has_law(SMC(3, threshold=0, keep="best", pooled=False)(tokens_task(), 2000), law)
 
 
 def test_groups_are_resampled_alone():

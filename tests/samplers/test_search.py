@@ -62,7 +62,7 @@ def test_svdd_is_its_own_definition():
     """Each step draws children from the solver's matrix and picks one by the value at its time."""
     pairs = [
         (SVDD(2), lambda law, values: one_of_two(law, values)),
-        (SVDD(3, "best"), lambda law, values: best_of(law, values, 3)),
+        (SVDD(3, "best", pooled=False), lambda law, values: best_of(law, values, 3)),
     ]
     for sampler, choose in pairs:
         steps = zip(CHAIN.matrices, CHAIN.values[1:], strict=True)
@@ -91,7 +91,7 @@ def test_svdd_with_the_true_value_samples_the_target():
         (SMC(5, every=2, start=1.0, stop=0.0), 5 * 6, 5 * (3 + 1)),
         (SMC(5, every=1, start=5 / 6, stop=0.4), 5 * 6, 5 * (3 + 1)),
         (SVDD(4), 1 + 4 * 5, 4 * 6),
-        (SVDD(4, "best", value=lambda x, t: t), 6, 4),
+        (SVDD(4, "best", value=lambda x, t: t, pooled=False), 6, 4),
         (RBF(23, 3), 23, 23),
         (BackwardRollout(2, rollouts=3, every=2), 2 * (6 + 3 * (5 + 3 + 1)), 2 * (3 * 3 + 1)),
         (DCBG(), 6 * 10, 6 * 10),
