@@ -28,7 +28,7 @@ def comparison_table(summary: dict) -> pd.DataFrame:
         found = [next(points[row.split(" @ ")[0]]) for row in rows.index]
         frame[name] = [shown(*point[1:]).text() for point in found]
     for column in rows.columns.difference([*summary["curves"], summary["reward_name"], *HIDDEN], sort=False):
-        frame[column] = [f"{value:.4g}" if value == value else "" for value in rows[column]]
+        frame[column] = ["" if pd.isna(value) else f"{value:.4g}" for value in rows[column]]
     budget = pd.Series([float(name.split(" @ ")[1]) if "@" in name else 0 for name in rows.index], rows.index)
     best_first = rows["reward"].astype(float) * (-1 if summary["higher_is_better"] else 1)
     order = pd.DataFrame({"budget": budget, "keep": rows["keep"], "reward": best_first})

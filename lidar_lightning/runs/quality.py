@@ -64,6 +64,12 @@ def against_plain(
         return {}, {}
     every = [measured(cell, parts) for cell, parts in tqdm(plain.items(), "plain samples", unit="run")]
     reference = {prompt: Measured.join([some[prompt] for some in every]) for prompt in every[0]}
+    for prompt, one in reference.items():
+        if one.bounds is not None and len(one.bounds) < NEIGHBOURS:
+            logger.warning(
+                "only %d of %d plain samples of %r are molecules: there is no excess_nelbo of it without %d",
+                len(one.bounds), len(one.utilities), prompt, NEIGHBOURS,
+            )  # fmt: skip
     bar = tqdm(runs.items(), "what no reward sees", unit="run")
     columns = {cell: quality(measured(cell, parts), reference, temperature) for cell, parts in bar}
     return columns, target_facts(reference, reward, temperature)

@@ -63,8 +63,10 @@ def test_table_puts_the_best_of_each_budget_first(higher, order):
     rewards = {"vanilla": 1.5, "a @ 8": 1.0, "b @ 8": 2.0, "a @ 16": 3.0}
     curves = {"vanilla": [[4, 1.5, None, None]], "a": [[8, 1.0, 0.5, 1.5], [16, 3.0, 2, 4]], "b": [[8, 2.0, 1, 3]]}
     summary = {"reward_name": "r", "higher_is_better": higher, "curves": {"reward": curves}}
-    rows = {row: {"reward": value, "keep": "draw"} for row, value in rewards.items()}
+    rows = {row: {"reward": value, "keep": "draw", "excess_nelbo": None} for row, value in rewards.items()}
+    rows["a @ 8"]["excess_nelbo"] = 0.25
     shown = comparison_table({**summary, "methods": rows})
+    assert shown.loc["a @ 8", "excess_nelbo"] == "0.25" and shown.loc["vanilla", "excess_nelbo"] == ""
     assert list(shown.index) == ["vanilla", *order] and shown.loc["a @ 16", "reward"] == "3.000 ± 1.000"
     assert shown.loc["vanilla", "reward"] == "1.500"
     rows["a @ 8"]["keep"] = rows["b @ 8"]["keep"] = "best"

@@ -91,6 +91,15 @@ def test_the_excess_is_over_plain_molecules_of_the_same_reward():
     assert quality({"a": Measured(values[:2], few[:2], None)}, others, 1.0).keys() == {"w1"}
 
 
+def test_too_few_plain_molecules_are_told(model, tmp_path, caplog):
+    compare(**given(model, tmp_path, seeds=[0], references=64))
+    plain = strings_of(sorted((tmp_path / "plain").glob("*/parts/m-*/*.safetensors")))
+    molecules = sum(map(valid, plain))
+    numbers = json.loads((tmp_path / "summary.json").read_text())["methods"]["vanilla"]
+    assert molecules < 64 and numbers["excess_nelbo"] is None
+    assert f"only {molecules} of 72 plain samples of 'm' are molecules" in caplog.text
+
+
 def test_lower_is_better_turns_the_tilt_and_not_the_reward(model, tmp_path):
     low = CallableReward(lambda samples, _: [len(s) for s in samples], name="length", higher_is_better=False)
     found = {}
