@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from lidar_lightning.functional import effective_sample_size
 from lidar_lightning.samplers.base import Sampler
@@ -17,6 +16,7 @@ from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import distance
 from lidar_lightning.samplers.select import first_of_each
 from lidar_lightning.samplers.task import Task
+from lidar_lightning.utils.progress import working
 from lidar_lightning.utils.seeding import stream_seed
 
 logger = logging.getLogger(__name__)
@@ -73,10 +73,11 @@ class Pilot:
             measure, plain = self.measure(task, meter)
             while len(left) > 1:
                 trials = list(product(left, numbers, self.prompts))
-                for name, number, prompt in tqdm(trials, f"pilot of {len(left)} choices", unit="draw"):
+                for place, (name, number, prompt) in enumerate(trials, 1):
                     run = self.run(task, meter, prompt, stream_seed(self.seed, "pilot", number))
-                    x = choices[name].draw(choices[name].adapted(run), count)
-                    drawn[name].append(self.values(run, x, plain[prompt]))
+                    with working(f"pilot of {len(left)} choices, draw {place} of {len(trials)}: {name}"):
+                        x = choices[name].draw(choices[name].adapted(run), count)
+                        drawn[name].append(self.values(run, x, plain[prompt]))
                 found |= {name: measure(torch.cat(drawn[name])) for name in left}
                 left = sorted(left, key=lambda name: sign * found[name])[: len(left) // 2]
                 numbers = range(numbers.stop, numbers.stop + self.repetitions)
@@ -97,7 +98,8 @@ class Pilot:
         utilities = {}
         for prompt in self.prompts:
             run = self.run(task, meter, prompt, stream_seed(self.seed, "reference", 0))
-            utilities[prompt] = run.utility(run.solve(run.generators(self.references)))
+            with working("plain samples of the pilot", self.references * len(run.steps)):
+                utilities[prompt] = run.utility(run.solve(run.generators(self.references)))
         plain = {prompt: found.mean().item() for prompt, found in utilities.items()}
         if self.objective == "reward":
             return lambda values: values.mean().item(), plain

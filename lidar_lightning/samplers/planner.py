@@ -133,7 +133,7 @@ class Planned(Sampler):
         lookaheads = [sampler.lookahead for sampler in choices.values() if sampler.lookahead]
         return {
             "choices": [[name, describe(sampler)] for name, sampler in choices.items()],
-            "lookaheads": [asdict(one.provenance(task.backbone, "", self.pilot.seed)) for one in lookaheads],
+            "lookaheads": [one.origin(task.backbone) for one in lookaheads],
             "backbone": [task.backbone.name, task.backbone.fingerprint()],
             "solver": [task.solver.name, len(task.steps)],
             "reward": [task.reward.described(), task.temperature],
