@@ -97,6 +97,7 @@ class PicturePairs(Dataset):
 
 
 def cached(cache: Path, key: str) -> Path:
+    """The file in a cache of what a key stands for."""
     return cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
 
 

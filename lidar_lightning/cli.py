@@ -42,6 +42,7 @@ def configured(command: str, arguments: Sequence[str]) -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
+    """Runs what a command line says."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
     if command in {"-h", "--help"}:
         print(USAGE)

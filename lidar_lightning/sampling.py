@@ -69,6 +69,8 @@ def last(x: Tensor, steps: Iterator[Step]) -> Tensor:
 
 
 class Sampled(NamedTuple):
+    """What `sample` drew, and what it cost."""
+
     samples: Tensor
     """Clean samples (B, *S)."""
     nfe: int

@@ -1,0 +1,1 @@
+"""Runs as short scripts: `python -m recipes.NAME --help`."""

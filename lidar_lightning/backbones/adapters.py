@@ -40,6 +40,7 @@ OWN = "default"
 
 
 def layers(model: nn.Module) -> list[LoraLayer]:
+    """All layers of a network that hold LoRA adapters."""
     return [module for module in model.modules() if isinstance(module, LoraLayer)]
 
 

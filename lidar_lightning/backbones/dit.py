@@ -48,10 +48,12 @@ class Scale(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (B, L, D), shifted and scaled by its condition."""
     return x * (1 + scale) + shift
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer whose weights and biases begin at zero."""
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -101,6 +103,8 @@ class Block(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
+    """A vector of `dim` numbers for each token."""
+
     def __init__(self, dim: int, vocab_size: int):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(vocab_size, dim))
@@ -111,6 +115,8 @@ class TokenEmbedding(nn.Module):
 
 
 class OutputLayer(nn.Module):
+    """Hidden states to logits of the vocabulary, modulated by the condition."""
+
     def __init__(self, dim: int, vocab_size: int, cond_dim: int):
         super().__init__()
         self.norm_final = Scale(dim)

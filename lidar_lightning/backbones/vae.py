@@ -32,6 +32,7 @@ def vae_fingerprint(vae: Any) -> str:
 
 
 def offset(vae: Any) -> float:
+    """What is subtracted from latents before they are scaled."""
     return getattr(vae.config, "shift_factor", None) or 0.0
 
 

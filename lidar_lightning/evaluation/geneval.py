@@ -1,4 +1,4 @@
-"""GenEval (Ghosh et al., arXiv 2310.11513): does a picture show the objects, counts, colours and positions it should?
+"""GenEval (Ghosh et al., arXiv 2310.11513): whether a picture shows the objects, counts, colours and places it should.
 
 The verdict follows the published evaluation; the detector is transformers' Mask2Former on COCO instead of mmdet's, and
 colours are told apart by CLIP on the cut-out object, as published. Accuracies are therefore close to the published
@@ -24,12 +24,16 @@ POSITION_MARGIN = 0.1
 
 
 class Colours(Protocol):
+    """Names the colours of objects in a picture."""
+
     def __call__(self, picture: Tensor, found: Sequence[Detection], name: str) -> list[str]:
         """The colour of each object of that name in a picture (3, H, W)."""
         ...
 
 
 class Verdict(NamedTuple):
+    """Whether a picture shows what its prompt asks for."""
+
     correct: bool
     reason: str
     """What is wrong; empty where nothing is."""

@@ -94,6 +94,11 @@ def method_colours(names: Iterable[str]) -> dict[str, str]:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a run.
+
+    Raises:
+        ValueError: if the folder or the file is missing, damaged, or no summary.
+    """
     path = folder / "summary.json"
     if not folder.is_dir():
         raise ValueError(f"no run to report on: {str(folder)!r} is not a folder")

@@ -24,6 +24,7 @@ ATOM_COLOURS = {"#000000": "currentColor", "#0000FF": "var(--N)", "#FF0000": "va
 
 
 def section(title: str, body: str) -> str:
+    """A section of the report with its heading."""
     return f"<section><h2>{title}</h2>{body}</section>"
 
 

@@ -115,4 +115,5 @@ def mean_of_known(values: Sequence[float | None]) -> float | None:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The arithmetic mean of values."""
     return sum(values) / len(values)

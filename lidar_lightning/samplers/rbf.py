@@ -16,6 +16,8 @@ from lidar_lightning.utils.seeding import Generators
 
 
 class Kept(NamedTuple):
+    """A state with its prediction and its reward."""
+
     x: Tensor
     """(count, *S)."""
     x0_hat: Tensor

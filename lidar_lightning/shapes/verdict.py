@@ -128,6 +128,7 @@ def read(images: Tensor) -> list[tuple[Seen, ...]]:
 
 
 def read_chunk(images: Tensor) -> list[tuple[Seen, ...]]:
+    """The objects that are seen in each of some pictures (n, 3, H, W)."""
     colour, amount = unmix(images)
     number = components(torch.where(amount > 0.5, colour, -1))
     names, counts = number[number >= 0].unique(return_counts=True)

@@ -39,6 +39,7 @@ def check_scheduler(scheduler: Any) -> None:
 
 
 def is_flow(scheduler: Any) -> bool:
+    """Whether a scheduler of diffusers steps through flow-matching noise."""
     return type(scheduler).__name__ in FLOW_MATCHING or bool(scheduler.config.get("use_flow_sigmas"))
 
 
