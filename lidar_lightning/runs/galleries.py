@@ -13,12 +13,15 @@ from PIL import Image
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.runs.data import Method, Run, column_values
 from lidar_lightning.runs.folder import prompt_name
+from lidar_lightning.utils.tables import read_csv
 
 SHOWN = 12
 SHOWN_PER_PROMPT = 6
-THUMBNAIL = 256
+LARGEST = 1024
+"""Pixels to a side that a picture of the page has at most."""
 PALETTE = {6: (0.0, 0.0, 0.0), 7: (0.0, 0.0, 1.0), 8: (1.0, 0.0, 0.0), 9: (0.0, 1.0, 0.0)}
 ATOM_COLOURS = {"#000000": "currentColor", "#0000FF": "var(--N)", "#FF0000": "var(--O)", "#00FF00": "var(--F)"}
 
@@ -43,14 +46,19 @@ def molecule_section(run: Run) -> str:
         drawn = sorted(random.Random(0).sample(range(len(strings)), min(SHOWN, len(strings))))
         head = f'<h3><i class="dot" style="background:{method.colour}"></i>{escape(method.name)}</h3>'
         counts = f"{len(valid)} of {len(strings)} samples are valid, {len(unique)} of them unique"
-        grids = [("Highest reward" if sign < 0 else "Lowest reward", best), ("At random", drawn)]
+        first = "Highest reward" if sign < 0 else "Lowest reward"
+        grids = [(first, best, f"{len(unique)} different ones"), ("At random", drawn, f"{len(strings)}")]
         body = "".join(
-            f'<h4>{label}</h4><div class="grid">'
+            f'<h4>{label}: {len(chosen)} of {total}</h4><div class="grid">'
             + "".join(_tile(strings[i], molecules[i], scores[i]) for i in chosen)
             + "</div>"
-            for label, chosen in grids
+            for label, chosen, total in grids
             if chosen
         )
+        bank = [(text, parse(text), float(value)) for text, value in lookaheads(method) if value][:SHOWN]
+        if bank:
+            tiles = "".join(_tile(*one) for one in bank)
+            body += f'<h4>Best lookaheads of the bank, where it began</h4><div class="grid">{tiles}</div>'
         blocks.append(f'{head}<p class="note">{counts}.</p>{body}')
     return section("Molecules", "".join(blocks)) if blocks else ""
 
@@ -66,6 +74,19 @@ def picture_section(run: Run) -> str:
     return section("Pictures", note + "".join(blocks))
 
 
+def lookaheads(method: Method, prompt: str | None = None) -> list[tuple[str, str]]:
+    """The best lookaheads of a prompt, or of all: each sample, or its file, and its reward; none without a bank."""
+    path = method.folder / "lookaheads.csv"
+    if not path.is_file():
+        return [
+            (f"lookaheads/{p.name}", "")
+            for p in sorted(method.folder.glob(f"lookaheads/{prompt_name(prompt or '')}-*"))
+        ]
+    table = read_csv(path, dtype={"sample": str, "prompt": str})
+    rows = table if prompt is None else table[table["prompt"] == prompt]
+    return [(text, f"{value:.3g}") for text, value in zip(rows["sample"], rows["reward"], strict=True)]
+
+
 def _prompt_block(run: Run, prompt: str, methods: list[Method]) -> str:
     rows = ""
     for method in methods:
@@ -75,10 +96,12 @@ def _prompt_block(run: Run, prompt: str, methods: list[Method]) -> str:
             _picture(method.folder / name, "" if math.isnan(score) else f"{score:.3g}")
             for name, score in zip(table["sample"], scores, strict=True)
         )
-        rows += _row(f'<i class="dot" style="background:{method.colour}"></i>{escape(method.name)}', tiles)
-        best = sorted((method.folder / "lookaheads").glob(f"{prompt_name(prompt)}-*.png"))
+        total = int((method.samples["prompt"] == prompt).sum())
+        shown = f'<br><span class="note">{len(table)} of {total}</span>' if total > len(table) else ""
+        rows += _row(f'<i class="dot" style="background:{method.colour}"></i>{escape(method.name)}{shown}', tiles)
+        best = lookaheads(method, prompt)
         if best:
-            rows += _row("its best lookaheads", "".join(_picture(path, "") for path in best))
+            rows += _row("its best lookaheads", "".join(_picture(method.folder / path, text) for path, text in best))
     return f"<h3>{escape(prompt)}</h3>{rows}"
 
 
@@ -87,19 +110,19 @@ def _row(label: str, tiles: str) -> str:
 
 
 def _picture(path: Path, caption: str) -> str:
-    """A thumbnail that lies in the page itself."""
+    """A picture that lies in the page itself, small until it is clicked."""
     if not path.is_file():
         raise ValueError(f"the picture {path} of the run is missing: run the experiment again")
     buffer = io.BytesIO()
     try:
         with Image.open(path) as image:
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            image.thumbnail((LARGEST, LARGEST))
             image.convert("RGB").save(buffer, "webp", quality=88)
     except (OSError, ValueError) as error:
         raise ValueError(f"the picture {path} of the run is damaged ({error}): run the experiment again") from error
     data = base64.b64encode(buffer.getvalue()).decode()
     shown = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure><img class="picture" src="data:image/webp;base64,{data}" alt="">{shown}</figure>'
+    return f'<figure><img class="picture large" src="data:image/webp;base64,{data}" alt="">{shown}</figure>'
 
 
 def _tile(text: str, mol: Chem.Mol | None, value: float) -> str:

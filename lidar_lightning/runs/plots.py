@@ -42,7 +42,8 @@ def histograms(run: Run, reward: str) -> str:
             x = left + (values.mean() - edges[0]) * scale
             body += f'<path class="mean" d="M{x:.1f} {base}V{base - row + 12}"/>'
             body += f'<text x="{width - 62}" y="{base - 6}">{values.mean():.3g}</text>'
-    for tick in _ticks(edges[0], edges[-1]):
+    whole = bool((every == every.round()).all())
+    for tick in (tick for tick in _ticks(edges[0], edges[-1]) if not whole or tick == round(tick)):
         x = left + (tick - edges[0]) * scale
         body += f'<text class="tick" x="{x:.1f}" y="{len(found) * row + 18}" text-anchor="middle">{tick:g}</text>'
     return _svg(width, len(found) * row + 26, f"Histograms of {reward} per method", body)

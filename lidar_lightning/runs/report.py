@@ -7,8 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lidar_lightning.runs.data import Run, read_run, read_summary, reward_columns
 from lidar_lightning.runs.galleries import molecule_section, picture_section, section
+from lidar_lightning.runs.page import page
 from lidar_lightning.runs.plots import budget_chart, ess_chart, histograms
 from lidar_lightning.utils.files import expand, write_atomically
 
@@ -41,11 +44,12 @@ def write_report(run: str | Path) -> Path:
     if not isinstance(modality, str) or modality not in GALLERIES:
         raise ValueError(f"no report for samples of modality {modality!r}: known are {sorted(GALLERIES)}")
     content = read_run(folder, summary, modality)
-    sections = [table_section(content), curves_section(content), reward_section(content), GALLERIES[modality](content)]
+    sections = [table_section(content), curves_section(content), reward_section(content)]
+    sections += [prompts_section(content), GALLERIES[modality](content)]
     sections += [diagnostics_section(content), settings_section(content)]
     path = folder / "report.html"
     body = "\n".join(section for section in sections if section)
-    write_atomically(path, _page(content.title, folder.resolve().name, body).encode())
+    write_atomically(path, page(content.title, folder.resolve().name, gain(content), body).encode())
     return path
 
 
@@ -53,6 +57,7 @@ def table_section(run: Run) -> str:
     """The methods' numbers, the best of each column in bold; what is no reward or of KEY_COLUMNS is folded away."""
     columns = list(dict.fromkeys(key for method in run.methods for key in method.numbers))
     held_out = [name for name in reward_columns(run.methods) if name != run.reward]
+    columns = _different(run, sorted(columns, key=lambda name: name != "reward"), columns)
     main = [c for c in ("keep", "reward", *held_out, *KEY_COLUMNS[1:]) if c in columns]
     rest = [c for c in columns if c not in main]
     if len(columns) <= 9:
@@ -72,6 +77,42 @@ def reward_section(run: Run) -> str:
     whose = "of valid samples" if any(method.molecules for method in run.methods) else "of all samples"
     note = f'<p class="note">Shares {whose}; the line marks their mean.</p>'
     return section("Rewards", note + "".join(blocks)) if blocks else ""
+
+
+def gain(run: Run) -> str:
+    """The run at a glance: of each method the mean reward, beside that of its lookaheads and of the plain model."""
+    blocks, name = "", escape(run.reward or "reward")
+    plain = next((m.numbers.get("reward") for m in run.methods if m.name == "vanilla"), None)
+    for method in run.methods:
+        reward, bank = (method.numbers.get(key) for key in ("reward", "lookahead_reward"))
+        if not _is_number(reward) or "@" in method.name:
+            continue
+        against = [(bank, "lookaheads"), (plain if method.name != "vanilla" else None, "plain model")]
+        said = " · ".join(f"{text} {value:.3g}" for value, text in against if _is_number(value))
+        dot = f'<i class="dot" style="background:{method.colour}"></i>'
+        blocks += f"<div>{dot}{escape(method.name)}<br><strong>{reward:.3g}</strong><br>"
+        blocks += f"<span>{said or 'mean reward'}</span></div>"
+    note = f'<p class="note">Mean <code>{name}</code> of all samples.</p>'
+    return f'<div class="gain">{blocks}</div>{note}' if blocks else ""
+
+
+def prompts_section(run: Run) -> str:
+    """The mean guiding reward of each prompt, by method, where prompts have several samples."""
+    frames = {m.name: m.samples for m in run.methods if len(m.samples) and {"prompt", run.reward} <= set(m.samples)}
+    means = pd.DataFrame(
+        {name: frame.groupby("prompt", sort=False)[run.reward].mean() for name, frame in frames.items()}
+    )
+    if len(means) < 2 or max(len(frame) for frame in frames.values()) == len(means):
+        return ""
+    head = "<th>prompt</th>" + "".join(f"<th>{escape(name)}</th>" for name in means)
+    rows = "".join(
+        f"<tr><th>{escape(str(prompt))}</th>"
+        + "".join(f"<td>{'–' if math.isnan(value) else format(value, '.3f')}</td>" for value in row)
+        + "</tr>"
+        for prompt, row in zip(means.index, means.to_numpy(), strict=True)
+    )
+    table = f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    return section("Prompts", f"<details open><summary>Mean reward of {len(means)} prompts</summary>{table}</details>")
 
 
 def curves_section(run: Run) -> str:
@@ -109,6 +150,16 @@ GALLERIES: dict[str, Callable[[Run], str]] = {"molecule": molecule_section, "ima
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _different(run: Run, ordered: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns without those whose every number stands in one before: the guiding reward by its own name, or nfe."""
+    seen: dict[str, str] = {}
+    for column in ordered:
+        values = [method.numbers.get(column) for method in run.methods]
+        twin = column in (run.reward, "nfe", *reward_columns(run.methods))
+        seen.setdefault(repr(values) if twin or column in ("reward", "calls") else column, column)
+    return [column for column in columns if column in seen.values()]
 
 
 def _format(values: Sequence[Any]) -> list[str]:
@@ -149,60 +200,3 @@ def _table(run: Run, columns: Sequence[str]) -> str:
         body += f'<tr><th><i class="dot" style="background:{method.colour}"></i>{escape(method.name)}</th>'
         body += "".join(column[place] for column in cells) + "</tr>"
     return f'<div class="wide"><table><tr><th>method</th>{head}</tr>{body}</table></div>'
-
-
-def _page(title: str, folder: str, body: str) -> str:
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{escape(title)}</title><style>{STYLE}</style></head>
-<body><main><header><p class="over">LiDAR-Lightning · {escape(folder)}</p><h1>{escape(title)}</h1></header>
-{body}
-</main></body></html>
-"""
-
-
-STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --card: #f7f7f5; --ink: #1d1d1f; --soft: #6b6b70; --line: #e3e3e0;
-  --N: #2450d8; --O: #cf2222; --F: #0f8a5f; --c0: #8a8f98; --c1: #2563eb; --c2: #e07a1f; --c3: #0f9d76; --c4: #b4389b;
-  --c5: #c9a200; --c6: #6d4bd0; --c7: #d0454c; --c8: #0891b2; --c9: #7c5a3a; --c10: #6a8f1f; --c11: #e06aa0; }
-@media (prefers-color-scheme: dark) { :root { --paper: #131416; --card: #1c1e21; --ink: #e9e9ea; --soft: #9a9ba1;
-  --line: #303338; --N: #86a8ff; --O: #ff8b82; --F: #56d6a6; --c0: #9aa0aa; --c1: #6ea0ff; --c2: #f59b4c; --c3: #3fcf9f;
-  --c4: #e27ccd; --c5: #e6c545; --c6: #a78bfa; --c7: #f58086; --c8: #3cc4e0; --c9: #c39b74;
-  --c10: #a9cf5a; --c11: #f29bc1; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 56px 24px 96px; }
-h1 { font-size: 34px; line-height: 1.2; letter-spacing: -.02em; margin: 0; }
-h2 { font-size: 21px; margin: 56px 0 12px; padding-top: 18px; border-top: 1px solid var(--line); }
-h3 { font-size: 16px; margin: 28px 0 6px; }
-h4 { font-size: 13px; font-weight: 500; color: var(--soft); margin: 14px 0 8px; }
-.over, .note { color: var(--soft); font-size: 14px; margin: 0 0 10px; }
-code { font: 12px/1.4 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 15px; }
-th, td { padding: 9px 12px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: var(--paper); }
-tr:first-child th { font-size: 13px; font-weight: 500; color: var(--soft); }
-tr + tr th { font-weight: 500; } td b { font-weight: 700; }
-details { margin-top: 14px; } summary { cursor: pointer; color: var(--soft); font-size: 14px; }
-.dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 9px; }
-.plot { display: block; width: 100%; height: auto; } .plot text { font-size: 12px; fill: var(--ink); }
-.plot .tick { fill: var(--soft); font-size: 11px; } .axis, .rule { stroke: var(--line); fill: none; }
-.mean { stroke: var(--ink); stroke-width: 1.5; } .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 10px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 20px; }
-figure { margin: 0; } .charts figcaption { font-size: 14px; font-weight: 500; }
-.tile { background: var(--card); border-radius: 10px; padding: 8px 10px; min-width: 0; }
-.tile figcaption { display: flex; gap: 8px; align-items: baseline; font-size: 13px; }
-.tile code { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--soft); font-size: 11px; }
-.molecule { display: block; width: 100%; height: auto; }
-.row { display: grid; grid-template-columns: 150px 1fr; gap: 10px; align-items: center; margin: 8px 0; }
-.row .grid { grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)); }
-.row b { font-weight: 500; font-size: 14px; }
-.picture { display: block; width: 100%; height: auto; border-radius: 6px; image-rendering: auto; }
-.invalid { aspect-ratio: 180 / 130; display: grid; place-items: center; color: var(--soft); font-size: 13px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 24px; font-size: 14px; margin: 0; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
-"""

@@ -1,11 +1,14 @@
 """The report of small runs, read back by an HTML parser."""
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
+from lidar_lightning.runs.page import SCRIPT
 from lidar_lightning.runs.report import write_report
 
 VOID = {"meta", "br", "img", "link"}
@@ -105,7 +108,11 @@ def test_nothing_is_loaded_from_outside_and_all_text_is_escaped(tmp_path):
         tmp_path, ["<img src=http:x>&"], [evil, "C"], {"title": evil, "settings": {evil: evil}}, diagnostics=True
     )
     page = Page(write_report(run))
-    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert not {"link", "img", "iframe"} & set(page.tags)
+    assert page.tags.count("script") == 1 and page.inside("script") == [SCRIPT.strip()], "our own, and nothing in it"
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    (policy,) = (value for key, value in page.attributes if key == "content" and "default-src" in value)
+    assert policy.endswith(f"script-src 'sha256-{digest}'") and "default-src 'none'" in policy
     links = [(key, value) for key, value in page.attributes if key in ("src", "href", "xlink:href", "srcset")]
     assert links == []
     style = page.inside("style")[0]
