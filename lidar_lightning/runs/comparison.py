@@ -169,7 +169,8 @@ class Comparison:
     def work(self) -> None:
         """Draws everything that is left; what another process has begun is waited for."""
         self.open()
-        self.shared.work(self.draw, lambda cell: f"{cell.row}, seed {cell.seed}")
+        plain = set(self.plain)
+        self.shared.work(self.draw, lambda cell: "plain samples" if cell in plain else f"{cell.row}, seed {cell.seed}")
 
     def reference(self, prompt: str, seed: int) -> Mapping[str, Tensor] | None:
         """Scores of plain samples, on whose scale all methods see a reward that is relative to what it scores."""
