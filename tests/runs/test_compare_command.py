@@ -89,4 +89,4 @@ def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
 
 def test_command_line_reports_bad_input(tmp_path, capsys):
     assert main(["compare", "--config", str(tmp_path / "missing.yaml")]) == 2
-    assert "File does not exist" in capsys.readouterr().err
+    assert "missing.yaml': it is neither a file nor the name of one that ships" in capsys.readouterr().err
