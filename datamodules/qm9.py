@@ -25,7 +25,7 @@ class QM9DataModule(L.LightningDataModule):
         length: tokens per row, with <bos> and <eos>; that of the model.
         batch_size: rows per device.
         validation: number of rows held out, the same ones for the same seed.
-        seed: of the split and of the order of training.
+        seed: determines which strings are split off, and the order of training.
         num_workers: of the loaders.
     """
 

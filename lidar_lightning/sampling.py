@@ -50,7 +50,7 @@ def trajectory(
 
     Args:
         guidance: edits each prediction; None samples the model itself.
-        place: of x among the times of the solver; steps before it are not made.
+        place: where x stands among the solver's times; steps before it are not made.
     """
     times = solver.times.tolist()[place:]
     for t, s in zip(times, times[1:], strict=False):
@@ -89,7 +89,7 @@ def sample(
     """Draws one sample per generator from pure noise.
 
     Args:
-        condition: of `backbone.encode`, one row per sample, or None.
+        condition: what `backbone.encode` gave, one row per sample, or None.
         guidance: edits each prediction; None samples the model itself.
         on_step: called with the number of each finished step.
     """

@@ -19,7 +19,7 @@ class LoRA:
     """Low-rank adapters (Hu et al., arXiv 2106.09685).
 
     Args:
-        rank: of the update of each layer, at least 1.
+        rank: the rank of each layer's update, at least 1.
         alpha: the update is scaled by alpha / rank.
         dropout: on the input of the adapters, in [0, 1).
     """

@@ -21,9 +21,9 @@ class Flux(LatentBackbone):
 
     Args:
         pipe: a FluxPipeline.
-        true_cfg_scale: of classifier-free guidance, for networks that are not distilled; 1 or less is none.
+        true_cfg_scale: strength of classifier-free guidance, for networks that are not distilled; 1 or less is none.
         max_sequence_length: tokens of T5; published models take 512 (dev) or 256 (schnell).
-        settings: of `LatentBackbone`.
+        settings: the other arguments of `LatentBackbone`.
     """
 
     pipeline_class = FluxPipeline

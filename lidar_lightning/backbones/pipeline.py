@@ -32,9 +32,10 @@ class PipelineBackbone(Backbone):
 
     Args:
         pipe: a pipeline of `pipeline_class`; its modules are used, not copied.
-        guidance_scale: of classifier-free guidance, run in one batch with the conditional network; 1 or less is none.
+        guidance_scale: strength of classifier-free guidance, run in one batch with the conditional network; 1 or less is
+            none.
         negative_prompt: what classifier-free guidance steers away from.
-        height, width: of the pictures in pixels; None takes the model's own.
+        height, width: size of the pictures in pixels; None takes the model's own.
         scheduler: diffusers scheduler class (its name) in place of the pipeline's.
         scheduler_options: changes of the scheduler's configuration.
         eta: noise of DDIM and TCD in [0, 1].
@@ -121,12 +122,12 @@ class PipelineBackbone(Backbone):
         Args:
             pretrained_model_name_or_path: a folder, a hub repository, or a shipped name such as "shapes-sd". A
                 repository, also one of a LoRA, may be OWNER/REPOSITORY@REVISION: a branch, a tag or a commit.
-            dtype: of all weights: "float32", "bfloat16" or "float16".
-            variant: of the weight files, e.g. "fp16".
+            dtype: type of all weights: "float32", "bfloat16" or "float16".
+            variant: which of the published weight files to load, e.g. "fp16".
             lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
             lora_scales: see the class; None has all that are loaded on at scale 1, in the pipeline itself too.
             vae_slicing, vae_tiling: decode in pieces, to save memory.
-            settings: of the class.
+            settings: the other arguments of the class.
 
         Raises:
             ValueError: if it cannot be found or loaded.

@@ -19,7 +19,7 @@ class Preset:
         steps: network calls per sample.
         scheduler, scheduler_options, grid, guidance_scale: as of `LatentBackbone`; None keeps those of the model.
         lora: adapter that is loaded into the model's own network, and on for lookaheads only.
-        lora_scale: of that adapter.
+        lora_scale: the strength of that adapter.
         weights: another network's weights; it shares text encoders and VAE with the model.
     """
 

@@ -16,7 +16,7 @@ def read_checkpoint(path: str | Path, resume: bool = False) -> dict[str, Any]:
     """A checkpoint, its tensors on the CPU.
 
     Args:
-        path: of the file; ~ is the home folder.
+        path: the file; ~ is the home folder.
         resume: whether a training is to go on from it.
 
     Raises:

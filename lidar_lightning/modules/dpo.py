@@ -27,7 +27,7 @@ class DPOModule(TuningModule):
     Args:
         backbone: the model to fine-tune.
         beta: strength of the tie to the reference, in the convention of `losses.dpo`.
-        draws: of time and noise per pair, at least 1.
+        draws: how many times and noises are drawn for each pair, at least 1.
         lora, lr, warmup, decay, export: see `TuningModule`.
     """
 

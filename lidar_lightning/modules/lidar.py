@@ -23,7 +23,7 @@ class LiDARModule(SamplingModule):
         lookahead: how banks are drawn; None samples the plain model.
         steps: network calls of the full solver, per sample.
         metrics: rewards that are scored and stored, but do not guide.
-        seed: of all sampling.
+        seed: fixes all random numbers of the run.
         method: name of this run in its tables.
         out: folder of the run; None returns predictions only.
         training_data: SMILES file against which novelty is measured; None takes QM9.

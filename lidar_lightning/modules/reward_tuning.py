@@ -31,7 +31,7 @@ class RewardTuningModule(TuningModule):
         method: "refl" or "draft".
         steps: network calls per sample.
         truncation: K in [1, steps]; None takes the published 1 for "draft", and a quarter of the steps for "refl".
-        margin: of the loss; None is without.
+        margin: the margin of the loss; None trains without one.
         lora, lr, warmup, decay, export: see `TuningModule`.
 
     Raises:

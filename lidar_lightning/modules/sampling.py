@@ -41,7 +41,7 @@ class SamplingModule(L.LightningModule):
         steps: network calls of the full solver, per sample.
         temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None for samplers that need none.
         metrics: rewards that are scored and stored, but do not guide.
-        seed: of all sampling.
+        seed: fixes all random numbers of the run.
         method: name of this run in its tables.
         out: folder of the run; None returns predictions only.
         training_data: SMILES file against which novelty is measured; None takes QM9.

@@ -45,7 +45,7 @@ class ValueModule(TrainingModule):
     Args:
         shape: *S of one sample.
         vocab_size: V of tokens; None for continuous data.
-        width: of the hidden layers.
+        width: number of units in each hidden layer.
         target: "soft" or "mean".
         lr: learning rate of Adam.
 

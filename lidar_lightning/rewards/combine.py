@@ -100,7 +100,7 @@ class Combined(Reward):
         rewards: the parts, at least one, with distinct names and one modality. Those that are better when lower enter
             with their sign turned.
         how: "sum" of z-normalised parts, "min" over z-normalised parts, or "pareto" rank.
-        weights: of the sum, one per part, finite; None is all ones.
+        weights: one finite number for each part of a sum; None takes 1 for all.
 
     Attributes:
         parts: the rewards.

@@ -32,7 +32,7 @@ class JPEGReward(Reward):
     Source of both: Black et al., "Training Diffusion Models with Reinforcement Learning" (DDPO), arXiv:2305.13301.
 
     Args:
-        quality: of the encoder, 1 to 95, part of the version; 95 is DDPO's.
+        quality: the encoder's quality, 1 to 95, part of the version; 95 is DDPO's.
 
     Raises:
         ValueError: for another quality.

@@ -29,7 +29,7 @@ class NetworkReward(Reward):
             that file. It is part of the version, because stored scores depend on it.
         batch_size: images that the network sees at once; scores do not depend on it.
         device: where the network runs; None is wherever the samples are.
-        dtype: of the network's weights and activations, part of the version. Images are prepared in float32.
+        dtype: type of the network's weights and activations, part of the version. Images are prepared in float32.
 
     Raises:
         ValueError: if the batch size is not positive or the dtype unknown.

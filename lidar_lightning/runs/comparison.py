@@ -48,12 +48,12 @@ class Comparison:
         out: folder of the comparison; finished prompts are on disk, so that it goes on where it was stopped.
         metrics: rewards that are scored and tabulated, but seen by no sampler.
         samples: per prompt.
-        steps: of the solver.
+        steps: network calls of the solver for one plain sample.
         budgets: network calls per sample, or what else `budget_unit` says.
         seeds: each a whole repetition.
         temperature: lambda.
         batch_size: samples per network call.
-        training_data: of molecules, SMILES file against which novelty is measured; None takes QM9.
+        training_data: for molecules, the SMILES file against which novelty is measured; None takes QM9.
         references: plain samples of each prompt, for columns that no reward sees (see `runs.quality`): the distance to
             the target, and of UDLM how much less likely the model finds the molecules than plain ones of the same
             reward. They cost `steps` network calls each, and the latter 8 for each sample of the table and of the
@@ -227,8 +227,8 @@ def compare(processes: int = 1, **settings: Any) -> str:
     """Draws and tabulates a comparison; returns the path of its report.
 
     Args:
-        processes: of the command line, that share the work: see `compare_command`. From Python one.
-        settings: of `Comparison`.
+        processes: how many processes share the work of a command line (see `compare_command`); from Python one.
+        settings: the arguments of `Comparison`.
 
     Raises:
         ValueError: as `Comparison`, or if `processes` is not 1.

@@ -34,7 +34,7 @@ def finish(
         parts: all samples, a part a prompt.
         reward: the guiding one.
         banks: one a prompt; none for a sampler without lookahead.
-        evaluations: of the network, in a call of the model and in one of what draws the lookaheads.
+        evaluations: of the network in one call of the model, and in one of what draws the lookaheads.
         settings: of the run, see `SamplingModule.settings`.
         training_data: SMILES file for novelty; None takes QM9.
     """

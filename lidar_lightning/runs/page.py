@@ -30,7 +30,7 @@ def page(title: str, folder: str, gain: str, body: str) -> str:
     """The whole file.
 
     Args:
-        title: of the run.
+        title: names the run.
         folder: its name.
         gain: the run at a glance, under the title.
         body: all sections.

@@ -25,7 +25,7 @@ class DPS(GradientSampler):
         scale: zeta', at least 0; published 0.3 to 1.
         norm: "loss" or "gradient".
         best: the best value that the reward can have; 0 for minus a squared error.
-        settings: of `GradientSampler`.
+        settings: the other arguments of `GradientSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown; when it draws, if the reward is better than the best.

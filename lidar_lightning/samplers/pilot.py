@@ -30,7 +30,7 @@ class Pilot:
     """Draws with every sampler on every prompt from the same random streams, and goes on with the better half.
 
     Args:
-        prompts: to draw; best others than will be sampled.
+        prompts: what the pilot draws; preferably not those that will be sampled afterwards.
         objective: "target" minimises the Wasserstein-1 distance between the law of lambda r of all that is drawn and
             that of the target p(x0) exp(lambda r(x0)), for which plain samples of the task's own solver stand, weighted
             by exp(lambda r). "reward" maximises the mean of r (its negative where lower is better), in which a sample

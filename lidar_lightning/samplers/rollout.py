@@ -24,7 +24,7 @@ class BackwardRollout(ParticleSampler):
         particles: per sample.
         rollouts: continuations per particle and weighing, at least 1.
         every: weigh at each so many steps, at least 1.
-        settings: of `ParticleSampler`.
+        settings: the other arguments of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.

@@ -166,7 +166,7 @@ class SMC(ParticleSampler):
         potential: one of the four.
         every: weigh at each so many steps.
         start, stop: weigh while stop < t <= start, with t = 1 pure noise.
-        settings: of `ParticleSampler`.
+        settings: the other arguments of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.

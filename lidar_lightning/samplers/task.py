@@ -31,13 +31,13 @@ class Task:
         backbone: the model.
         solver: its steps; all methods share it.
         reward: what to raise.
-        prompt: of all samples; or several prompts, of equally many samples each, in their order, for samplers that
-            draw `several`.
+        prompt: the prompt of all samples; or several prompts, of equally many samples each, in their order, for
+            samplers that draw `several`.
         temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None leaves it to the sampler's own settings.
-        seed: of all random numbers.
+        seed: fixes all random numbers.
         meter: counts, and stops the sampler at its budget.
         batch_size: samples per network call.
-        indices: of the samples of each prompt; None is all of them from 0.
+        indices: numbers of the samples of each prompt; None counts them from 0.
         banks: gives the bank of a lookahead and a prompt, e.g. from a store; None draws it.
 
     A reward that is relative to the samples it scores, such as a sum of several, is frozen on the scale of the

@@ -22,8 +22,8 @@ class VerifierThreshold(RBF):
     one number for all steps, and that a step may take an equal share of the calls that are left, is ours.
 
     Args:
-        threshold: of the reward, in its own units; where lower is better, rewards below it are beyond it.
-        settings: of `RBF`.
+        threshold: the reward to reach, in its own units; where lower is better, rewards below it are beyond it.
+        settings: the other arguments of `RBF`.
 
     Raises:
         ValueError: if the threshold is not a finite number, or as `RBF`.

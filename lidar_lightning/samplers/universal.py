@@ -24,7 +24,7 @@ class UniversalGuidance(GradientSampler):
         recurrence: takes of each guided step, at least 1; published 2 to 10.
         calls: network calls per sample, in place of the recurrence: as many takes as they pay for, spread evenly over
             the guided steps.
-        settings: of `GradientSampler`.
+        settings: the other arguments of `GradientSampler`.
 
     Raises:
         ValueError: if a setting is out of range; when it draws, if the calls are too few, or no step is guided that

@@ -22,9 +22,9 @@ class FlowSDE:
     `GaussianAncestral` takes the same kind of step from any schedule and without the error of Euler's.
 
     Args:
-        schedule: of the model: FlowMatching.
+        schedule: the model's, which is FlowMatching.
         steps: network calls, at least 1.
-        scale, power: of the diffusion coefficient g, both at least 0.
+        scale, power: scale and power of the diffusion coefficient g, both at least 0.
         spacing: "circle", t = sqrt(1 - (1 - q)^2) at equally spaced q, as published: most steps are near the noise; or
             "equal".
 
