@@ -32,8 +32,8 @@ class PipelineBackbone(Backbone):
 
     Args:
         pipe: a pipeline of `pipeline_class`; its modules are used, not copied.
-        guidance_scale: strength of classifier-free guidance, run in one batch with the conditional network; 1 or less is
-            none.
+        guidance_scale: strength of classifier-free guidance, run in one batch with the conditional network; 1 or less
+            is none.
         negative_prompt: what classifier-free guidance steers away from.
         height, width: size of the pictures in pixels; None takes the model's own.
         scheduler: diffusers scheduler class (its name) in place of the pipeline's.
