@@ -24,6 +24,7 @@ from lidar_lightning.commands.lightning import LidarCLI
 from lidar_lightning.rewards import CallableReward, Reward
 from lidar_lightning.runs import compare_command
 from lidar_lightning.runs.comparison import Comparison
+from lidar_lightning.shapes.grammar import parse as shapes_prompt
 from lidar_lightning.utils.parser import SettingsParser
 from tests.conftest import carbons, tiny
 from tests.pipelines import build
@@ -141,6 +142,8 @@ def understand(words: list[str], reached: list[str], monkeypatch) -> None:
     """Fails unless a command does what the page says it does."""
     if words[0] == "torchrun":
         words = ["lidar", *words[words.index("lidar_lightning.cli") + 1 :]]
+    if words[:2] == ["lidar", "sample"] and any("shapes-" in word for word in words):
+        assert shapes_prompt(words[2]).text == words[2]
     if words[0] == "lidar":
         assert cli.main(words[1:]) == 0
         shown = "predict" if words[1] == "sample" else words[1]

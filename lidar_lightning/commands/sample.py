@@ -15,7 +15,7 @@ MOST = 64
 TRAINER = {"devices": 1, "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 EXAMPLES = """examples:
   lidar sample --model udlm-qm9-small --reward RingCount --samples 64
-  lidar sample "a red square left of a green circle" --model shapes-sd
+  lidar sample "a red ring and a blue square" --model shapes-sd
   lidar sample prompts.txt --model stable-diffusion-v1-5/stable-diffusion-v1-5 --reward ImageReward
   lidar sample --model udlm-qm9-small --reward my_rewards:nitrogens
 
@@ -129,7 +129,7 @@ def composed(arguments: Sequence[str]) -> dict[str, Any]:
     samples = min(data["samples"], MOST) if given.samples is None else given.samples
     prompts = given.prompts[0] if len(given.prompts) == 1 else given.prompts or data.get("prompts")
     if not prompts:
-        raise ValueError(f'give {given.model} a prompt, such as lidar sample "a red square left of a green circle" ...')
+        raise ValueError(f'give {given.model} a prompt, such as lidar sample "a red ring and a blue square" ...')
     settings["data"]["class_path"] = "datamodules.PromptDataModule"
     data["prompts"] = prompts
     data |= {

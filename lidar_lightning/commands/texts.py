@@ -28,7 +28,7 @@ Draws samples of every prompt, scores them, and writes tables, banks and a repor
 killed: the same command goes on where it stopped.
 
   lidar predict -c qm9/lidar
-  lidar predict -c shapes/lidar --model.init_args.out outputs/mine --data.init_args.prompts "a red square"
+  lidar predict -c shapes/lidar --model.init_args.out outputs/mine --data.init_args.samples 8
 {CONFIGURED.format(checkpoint="guide this fine-tuned model")}
 
 Settings of the model, as --model.init_args.X:
