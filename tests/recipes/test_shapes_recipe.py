@@ -36,6 +36,8 @@ def test_banks_of_training_captions_then_dpo_then_both(kind, models, tmp_path):
     captions = [LookaheadBank.load(path).provenance.prompt for path in (tmp_path / "banks").glob("*.safetensors")]
     assert len(set(captions)) == 3 and not any(parse(caption).held_out for caption in captions)
     checkpoint = shapes.dpo(banks, str(tmp_path / "dpo"), model, steps=1, pairs=4, batch_size=4, reward=reward)
+    tuned = shapes.load(model, lora=str(tmp_path / "dpo" / "lora"))
+    assert tuned.lora_scales == {"tuned": 1.0} and tuned.fingerprint() != shapes.load(model).fingerprint()
     settings = {"model": model, "n": 4, "steps": 3, "prompts": 2, "samples": 2, "batch_size": 4, "reward": reward}
     shapes.lidar(str(tmp_path / "both"), method="dpo+lidar", checkpoint=checkpoint, **settings)
     shapes.lidar(str(tmp_path / "plain"), method="vanilla", **{**settings, "preset": None})

@@ -1,0 +1,211 @@
+"""Methods at their budgets on shapes, with what no reward sees: `python -m benchmarks.shapes_equal --table NAME`.
+
+Four pictures of each held-out caption, which are pooled over the caption, by the settings of `methods`, which were
+chosen on other captions. Each part of a row is kept in `--out`, so that a killed run goes on where it stopped; the
+tuned model of the DPO rows is made there first. With `--table NAME`, NAME.md beside this file is written after each
+row from all rows so far; ± is half of a 95% confidence interval over captions.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from lidar_lightning import Lookahead, LookaheadBank
+from lidar_lightning.backbones.pipeline import PipelineBackbone
+from lidar_lightning.evaluation.frechet import encoder_features, frechet_distance
+from lidar_lightning.evaluation.pictures import diversity_within
+from lidar_lightning.lookahead import BankStore
+from lidar_lightning.rewards import ShapesReward, ShapesVerdict, score
+from lidar_lightning.runs.intervals import interval
+from lidar_lightning.samplers import BestLookaheads, BestOfN, LiDAR, Sampler, Task
+from lidar_lightning.samplers.meter import Meter
+from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
+from lidar_lightning.shapes.render import compose, render
+from lidar_lightning.utils.files import write_atomically
+from recipes import shapes
+
+STEPS, SAMPLES, PART, RENDERED = 25, 4, 10, 16
+BANKS: dict[str, Any] = {"preset": "dpm-5", "n": 20, "prompts": 200}
+TUNING: dict[str, Any] = {"steps": 200, "fraction": 0.25, "decay": 0.0}
+"""Arguments of `recipes.shapes.banks` and `dpo`."""
+COLUMNS = ["accuracy", "reward", "diversity"]
+
+
+class Row(NamedTuple):
+    """A method, its network calls for each picture, and whether it samples the tuned model."""
+
+    sampler: Sampler
+    calls: int
+    tuned: bool = False
+
+
+def methods(model: str) -> dict[str, Row]:
+    """The rows of the table; their budgets set their free numbers."""
+    lookahead = Lookahead(5) if model == "shapes-flux" else Lookahead(preset="dpm-5")
+    published = LiDAR(lookahead, temperature=5000.0, scale=12.5, stop=0.2)
+    moves = LiDAR(lookahead, pooled=False, steps=8, temperature=5000.0, scale=0.0, restart=0.6, moves=4)
+    plain = {
+        "vanilla": Row(BestOfN(1), STEPS),
+        "best-of-N": Row(BestOfN(), 87),
+        "best-of-N, 8 steps": Row(BestOfN(steps=8), 87),
+        "best lookaheads, 5 steps": Row(BestLookaheads(lookahead), 87),
+        "LiDAR as published": Row(published, 87),
+        "LiDAR, 4 moves": Row(moves, 75),
+    }
+    tuned = {f"DPO, {name}": plain[name]._replace(tuned=True) for name in ("vanilla", "best-of-N", "LiDAR, 4 moves")}
+    return plain | tuned
+
+
+class Banks:
+    """Lookaheads that rows share: the most that any of them takes are drawn once, of which n are a bank of n."""
+
+    def __init__(self, backbone: PipelineBackbone, reward: ShapesReward, seed: int, folder: Path, most: int):
+        self.backbone, self.reward, self.seed, self.most = backbone, reward, seed, most
+        self.store = BankStore(folder)
+
+    def __call__(self, lookahead: Lookahead, prompt: str) -> LookaheadBank:
+        bank = lookahead.of_size(max(self.most, lookahead.n)).bank(
+            self.backbone, prompt, self.seed, [self.reward], self.store
+        )
+        scores = {name: values[: lookahead.n] for name, values in bank.rewards.items()}
+        provenance = replace(bank.provenance, n=lookahead.n)
+        return replace(bank, samples=bank.samples[: lookahead.n], rewards=scores, provenance=provenance)
+
+
+def bfloat16(backbone: PipelineBackbone) -> torch.autocast:
+    """Network calls in bfloat16, which on a CPU is faster."""
+    return torch.autocast(backbone.device.type, torch.bfloat16)
+
+
+def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors from a file, made and written there first if there is none."""
+    if not path.exists():
+        write_atomically(path, save(make()))
+    return load_file(path)
+
+
+def sized(row: Row, backbone: PipelineBackbone) -> Sampler:
+    """The sampler of a row within its budget."""
+    return row.sampler.within(row.calls, STEPS, SAMPLES, lambda steps: backbone.random_solver(steps).times)
+
+
+def drawn(row: Row, backbone: PipelineBackbone, banks: Banks, prompts: list[str]) -> dict[str, Tensor]:
+    """Pictures (captions, SAMPLES, 3, 64, 64) uint8, their rewards and verdicts, and what a picture cost."""
+    pictures, found, calls, sampler = [], [], 0, sized(row, backbone)
+    together = len(prompts) if sampler.several else 1
+    for start in range(0, len(prompts), together):
+        texts = prompts[start : start + together]
+        task = Task(
+            backbone, backbone.random_solver(STEPS), banks.reward, texts, seed=banks.seed, banks=banks,
+            meter=Meter(row.calls * SAMPLES * len(texts)),
+        )  # fmt: skip
+        with bfloat16(backbone), torch.no_grad():
+            images = backbone.decode(sampler(task, SAMPLES * len(texts))).float().clamp(0, 1)
+        each = [text for text in texts for _ in range(SAMPLES)]
+        pictures.append((255 * images).round().to(torch.uint8).unflatten(0, (-1, SAMPLES)))
+        found.append(torch.stack([score(one, images, each) for one in (banks.reward, ShapesVerdict())]))
+        calls += task.meter.network
+    cost = torch.tensor(calls / len(prompts) / SAMPLES)
+    return {"pictures": torch.cat(pictures), "scores": torch.cat(found, 1).unflatten(1, (-1, SAMPLES)), "calls": cost}
+
+
+def real(backbone: PipelineBackbone, prompts: list[str]) -> Tensor:
+    """Features of rendered pictures of the captions, `RENDERED` of each."""
+    rng = random.Random(0)
+    scenes = [compose(parse(prompt), rng) for prompt in prompts for _ in range(RENDERED)]
+    return encoder_features(backbone.pipe.vae, render(scenes))
+
+
+def measured(parts: list[dict[str, Tensor]], prompts: list[str], features: Tensor, vae: Any) -> pd.DataFrame:
+    """What is to be said of a drawing: a line for each caption."""
+    pictures = torch.cat([part["pictures"] for part in parts]).float() / 255
+    scores = torch.cat([part["scores"] for part in parts], 1).mean(2)
+    return pd.DataFrame({
+        "prompt": prompts,
+        "category": [parse(prompt).category for prompt in prompts],
+        "accuracy": scores[1],
+        "reward": scores[0],
+        "diversity": [diversity_within([""] * SAMPLES, some) for some in pictures],
+        "Frechet": frechet_distance(encoder_features(vae, pictures.flatten(0, 1)), features),
+        "calls": torch.stack([part["calls"] for part in parts]).mean().item(),
+    })  # fmt: skip
+
+
+def write(rows: pd.DataFrame, model: str, path: Path) -> None:
+    """The table of all rows so far."""
+    captions, seeds = rows["prompt"].nunique(), rows.groupby("method")["seed"].nunique()
+    text = [
+        f"# {model}: {captions} held-out captions, {SAMPLES} pictures of each, pooled over the caption\n",
+        "Accuracy is by the program's verdict, which no method sees. The Fréchet distance is to rendered pictures of "
+        "the same captions, in features of the autoencoder's encoder, which no reward uses. ± is half of a 95% "
+        "confidence interval over captions; all rows share these, so that differences to best-of-N are known better.\n",
+        "| method | seeds | "
+        + " | ".join([*COLUMNS, "accuracy over best-of-N", *CATEGORIES, "Fréchet", "calls"])
+        + " |",
+        "|---" * (len(COLUMNS) + len(CATEGORIES) + 5) + "|",
+    ]
+    best = rows[rows["method"] == "best-of-N"].set_index(["seed", "prompt"])["accuracy"]
+    for method, found in rows.groupby("method", sort=False):
+        who = found["prompt"].tolist(), found["seed"].tolist()
+        spans = [interval(found[name].tolist(), *who).text() for name in COLUMNS]
+        gains = found.set_index(["seed", "prompt"])["accuracy"].sub(best).dropna()
+        where = [gains.index.get_level_values(level).tolist() for level in ("prompt", "seed")]
+        gain = interval(gains.tolist(), *where).text(sign=True) if len(gains) and method != "best-of-N" else ""
+        kinds = found.groupby("category")["accuracy"].mean()
+        cells = [*spans, gain, *(f"{kinds[name]:.3f}" for name in CATEGORIES if name in kinds)]
+        numbers = [f"{found['Frechet'].mean():.2f}", f"{found['calls'].mean():.1f}"]
+        text.append(f"| {method} | {seeds[method]} | " + " | ".join([*cells, *numbers]) + " |")
+    path.write_text("\n".join(text) + "\n")
+
+
+def main(
+    model: str = "shapes-sd",
+    out: str = "outputs/benchmarks/shapes-equal",
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
+    prompts: int = 200,
+    only: list[str] | None = None,
+    table: str | None = None,
+    reward: str = "shapes-reward",
+) -> None:
+    """Draws every row, or those that `only` names, and writes the table."""
+    folder, texts, scorer = Path(out) / model, held_out_prompts()[:prompts], ShapesReward(reward)
+    rows = {name: row for name, row in methods(model).items() if only is None or name in only}
+    backbones = {False: shapes.load(model)}
+    if any(row.tuned for row in rows.values()):
+        pairs = shapes.banks(str(folder / "pairs"), model, reward=reward, **BANKS)
+        shapes.dpo(pairs, str(folder / "dpo"), model, reward=reward, **TUNING)
+        backbones[True] = shapes.load(model, lora=str(folder / "dpo" / "lora"))
+    features, tables = real(backbones[False], texts), []
+    needed = [sized(row, backbones[False]).lookahead for row in rows.values()]
+    most = max((lookahead.n for lookahead in needed if lookahead), default=1)
+    for seed, (name, row) in tqdm(list(product(seeds, rows.items())), unit="row"):
+        backbone = backbones[row.tuned]
+        banks = Banks(backbone, scorer, seed, folder / "banks", most)
+        parts = [
+            kept(
+                folder / name / f"{seed}-{start}.safetensors",
+                lambda some=texts[start : start + PART], row=row, one=backbone, banks=banks: drawn(
+                    row, one, banks, some
+                ),
+            )
+            for start in range(0, len(texts), PART)
+        ]
+        found = measured(parts, texts, features, backbones[False].pipe.vae)
+        tables.append(found.assign(seed=seed, method=name))
+        if table:
+            write(pd.concat(tables), model, Path(__file__).parent / f"{table}.md")
+    print(pd.concat(tables).groupby("method", sort=False)[[*COLUMNS, "Frechet", "calls"]].mean().round(3).to_string())
+
+
+if __name__ == "__main__":
+    auto_cli(main)
