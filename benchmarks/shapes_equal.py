@@ -56,10 +56,10 @@ def methods(model: str) -> dict[str, Row]:
     moves = LiDAR(lookahead, pooled=False, steps=8, temperature=5000.0, scale=0.0, restart=0.6, moves=4)
     plain = {
         "vanilla": Row(BestOfN(1), STEPS),
-        "best-of-N": Row(BestOfN(), 87),
-        "best-of-N, 8 steps": Row(BestOfN(steps=8), 87),
-        "best lookaheads, 5 steps": Row(BestLookaheads(lookahead), 87),
-        "LiDAR as published": Row(published, 87),
+        "best-of-N": Row(BestOfN(), 88),
+        "best-of-N, 8 steps": Row(BestOfN(steps=8), 88),
+        "best lookaheads, 5 steps": Row(BestLookaheads(lookahead), 88),
+        "LiDAR as published": Row(published, 88),
         "LiDAR, 4 moves": Row(moves, 75),
     }
     tuned = {f"DPO, {name}": plain[name]._replace(tuned=True) for name in ("vanilla", "best-of-N", "LiDAR, 4 moves")}
@@ -193,7 +193,7 @@ def main(
         banks = Banks(backbone, scorer, seed, folder / "banks", most)
         parts = [
             kept(
-                folder / name / f"{seed}-{start}.safetensors",
+                folder / f"{name} @ {row.calls}" / f"{seed}-{start}.safetensors",
                 lambda some=texts[start : start + PART], row=row, one=backbone, banks=banks: drawn(
                     row, one, banks, some
                 ),
