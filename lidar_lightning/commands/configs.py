@@ -32,7 +32,8 @@ def find_config(name: str) -> Path:
         return known[name]
     near = [plain] if plain in known else difflib.get_close_matches(plain, known, 3, 0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else "`lidar config` lists those that ship"
-    raise ValueError(f"no configuration {name!r}: File does not exist, and none of that name ships; {hint}")
+    why = "Path is not a file" if Path(name).exists() else "File does not exist"
+    raise ValueError(f"no configuration {name!r}: it is neither a file nor the name of one that ships ({why}); {hint}")
 
 
 def with_paths(arguments: Sequence[str]) -> Iterator[str]:
