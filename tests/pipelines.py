@@ -1,5 +1,7 @@
 """Tiny random pipelines of the published classes, built in memory: 32x32 pixels, latents of 4x16x16 or alike."""
 
+from collections.abc import Callable
+
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -115,13 +117,18 @@ BUILDERS = {
 }
 
 
-def build(name: str, seed: int = 0) -> DiffusionPipeline:
-    """A pipeline whose networks have no zero layers, so that everything has an effect."""
+def filled(builder: Callable[[], DiffusionPipeline], seed: int = 0) -> DiffusionPipeline:
+    """What a builder makes, but without zero layers, so that everything has an effect."""
     torch.manual_seed(seed)
-    pipe = BUILDERS[name]()
+    pipe = builder()
     for module in (v for v in pipe.components.values() if isinstance(v, torch.nn.Module)):
         for parameter in module.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.1)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def build(name: str, seed: int = 0) -> DiffusionPipeline:
+    """A pipeline whose networks have no zero layers, so that everything has an effect."""
+    return filled(BUILDERS[name], seed)

@@ -4,15 +4,14 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from transformers import GlmConfig, GlmModel
 
 from lidar_lightning import LookaheadBank, backbones, guide
 from lidar_lightning.lookahead.bank import Provenance
 from lidar_lightning.solvers import SchedulerSolver
 from lidar_lightning.solvers.scheduler import time_of
 from lidar_lightning.utils.seeding import Generators
-from tests import reference
-from tests.pipelines import build, t5_tokenizer, vae
+from tests import modern_pipelines, reference
+from tests.pipelines import build
 
 SHIFTED = {"use_dynamic_shifting": True, "base_shift": 0.25, "max_shift": 0.75, "time_shift_type": "linear"}
 
@@ -23,24 +22,8 @@ def told(steps):
     return {"timesteps": timesteps.tolist(), "sigmas": (timesteps / 1000).tolist(), "mu": 0.6}
 
 
-def cogview4():
-    torch.manual_seed(0)
-    network = diffusers.CogView4Transformer2DModel(
-        patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=2,
-        text_embed_dim=16, time_embed_dim=8, condition_dim=4, sample_size=16,
-    )  # fmt: skip
-    text = GlmModel(
-        GlmConfig(vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-                  num_key_value_heads=1, head_dim=8, pad_token_id=0)
-    )  # fmt: skip
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**SHIFTED)
-    pipe = diffusers.CogView4Pipeline(t5_tokenizer(), text, vae(), network, scheduler)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
 def test_cogview4_is_guided_at_its_sigmas():
-    pipe = cogview4()
+    pipe = modern_pipelines.build("CogView4")
     generator, outputs, guided = torch.Generator().manual_seed(1), [], []
     samples, rewards = torch.randn(6, 4, 16, 16, generator=generator), torch.randn(6, generator=generator)
     space = backbones.StableDiffusion(build("StableDiffusion")).space
