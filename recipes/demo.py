@@ -50,7 +50,7 @@ def pictures(
     out: str = "outputs/demo/shapes",
     model: str = shapes.MODEL,
     prompts: int = 24,
-    n: int = 50,
+    n: int = 40,
     steps: int = 25,
     banks: int = 80,
     dpo_steps: int = 100,

@@ -41,12 +41,15 @@ def lidar(
     out: str = "outputs/shapes/lidar",
     model: str = MODEL,
     preset: str | None = "dpm-5",
-    n: int = 50,
+    n: int = 40,
     steps: int = 25,
-    scale: float = 12.5,
+    restart: float | None = 0.6,
+    moves: int = 4,
+    guided_steps: int = 8,
+    scale: float = 0.0,
     ess: float | None = None,
     temperature: float | None = 5000.0,
-    stop: float = 0.2,
+    stop: float = 0.0,
     prompts: int = 216,
     samples: int = 4,
     batch_size: int = 64,
@@ -56,15 +59,17 @@ def lidar(
     dtype: str = "float32",
     reward: str = "shapes-reward",
 ) -> str:
-    """Draws `samples` pictures of each of the first `prompts` held-out captions; without a preset, without guidance.
+    """Draws `samples` pictures of each of the first `prompts` held-out captions; without a preset, plain ones.
 
+    The best lookaheads, each noised to `restart`, move `moves` times by a solver of `guided_steps` (docs/restart.md).
+    The published form is restart null, moves 0, guided_steps 25, n 50, scale 12.5 and stop 0.2.
     ShapesReward guides, and ShapesVerdict, which the guidance does not see, is scored too: its mean is the accuracy.
     """
     lookahead = Lookahead(n=n, preset=preset) if preset else None
     return sample(
         load(model, dtype), ShapesReward(reward), held_out_prompts()[:prompts], out, lookahead, samples, batch_size,
-        checkpoint, steps=steps, scale=scale, ess=ess, temperature=temperature, stop=stop, seed=seed, method=method,
-        metrics=[ShapesVerdict()],
+        checkpoint, steps=guided_steps if preset else steps, scale=scale, ess=ess, temperature=temperature, stop=stop,
+        restart=restart, moves=moves, seed=seed, method=method, metrics=[ShapesVerdict()],
     )  # fmt: skip
 
 

@@ -170,8 +170,9 @@ class LiDAR(SelectingSampler):
             if number + 1 < rounds:
                 pool = pool.joined(x, utilities[-1])
         x, r = torch.cat(parts), torch.cat(utilities)
-        kept = self.selection.rows(task, x, count, self.merits(task, guidance, r))
-        x, r = x[kept], r[kept]
+        if drawn > count:
+            kept = self.selection.rows(task, x, count, self.merits(task, guidance, r))
+            x, r = x[kept], r[kept]
         tilts = guidance.temperature.repeat_interleave(count // len(task.prompts))
         return metropolis(task, x, r, tilts, self.start, moves)
 

@@ -122,3 +122,8 @@ def test_moves_need_a_random_solver():
     given.solver = GaussianAncestral(FIVE.schedule, 4, eta=0.0)
     with pytest.raises(ValueError, match="Moves needs random steps"):
         metropolis(given, x, torch.zeros(2).double(), torch.ones(2).double(), 0.5, 1)
+
+
+def test_moves_need_no_lambda_of_the_task_where_the_settings_have_one():
+    lidar = LiDAR(Lookahead(4, 8), pooled=False, restart=0.5, moves=2, temperature=1.0)
+    assert lidar(task(TOKENS, TABLE, None, 6), 4).shape == (4, 3)
