@@ -47,50 +47,6 @@ def test_a_value_does_not_depend_on_what_is_scored_with_it(how):
     assert all(torch.equal(given.reference[name], other.reference[name]) for name in given.reference)
 
 
-@pytest.mark.parametrize(
-    "sampler",
-    [RBF(40, 4), SVDD(6, "best", pooled=False), SMC(8, keep="best", pooled=False)],
-    ids=lambda s: type(s).__name__,
-)
-def test_one_sample_at_a_time_is_as_good_as_many(sampler):
-    """By their own scale the rows of RBF for one sample were all 0, and it did not search."""
-    singles = [sampler(combined(seed=seed), 1) for seed in range(60)]
-    reference = combined()
-    reference.freeze()
-    alone, many, plain = (
-        written_out(x.numpy(), reference.reference, "sum").mean()
-        for x in (torch.cat(singles), sampler(combined(), 60), BestOfN(1)(combined(), 60))
-    )
-    assert alone > plain + 0.8 and alone == pytest.approx(many, abs=0.5)
-
-
-def test_a_bank_is_the_scale_where_there_is_one():
-    given, lookahead = combined(), Lookahead(3, 20)
-    LiDAR(lookahead, rounds=2, restart=0.5, candidates=2)(given, 5)
-    bank = lookahead.bank(TOKENS, given.prompt, given.seed, parts())
-    assert given.meter.pilot == 0
-    assert all(torch.equal(given.reference[name], bank.rewards[name]) for name in bank.rewards)
-
-
-def test_a_given_scale_is_that_of_every_method():
-    given, lookahead = combined(), Lookahead(3, 20)
-    given.reference = {"table": torch.tensor([0.0, 1.0, 5.0]), "other": torch.tensor([3.0, 9.0, 40.0])}
-    members = lookahead_members(given, lookahead)
-    np.testing.assert_allclose(
-        members.values[0], written_out(members.samples[0].numpy(), given.reference, "sum"), rtol=1e-5, atol=1e-5
-    )
-    x = members.samples[0, :4]
-    torch.testing.assert_close(given.utility(x, together=True), members.values[0, :4])
-    assert given.meter.pilot == 0
-
-
-def test_a_pool_is_its_own_scale():
-    for how in ("sum", "min", "pareto"):
-        given = combined(how)
-        assert len(BestOfN(3)(given, 4)) == 4 and given.meter.pilot == 0
-        LiDAR(Lookahead(3, 20))(combined(how), 2)
-
-
 ALONE = [RBF(40, 4), SVDD(6, "best", pooled=False), SMC(8, keep="best", pooled=False)]
 
 
