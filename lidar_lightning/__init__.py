@@ -7,6 +7,7 @@ from lidar_lightning.utils.lazy import lazy_attributes
 if TYPE_CHECKING:
     from lidar_lightning.backbones import (
         UDLM,
+        AnyPipeline,
         Backbone,
         Flux,
         StableDiffusion,
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     from lidar_lightning.rewards import Reward
 else:
     HOMES = {
-        "backbones": ("UDLM", "Backbone", "Flux", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"),
+        "backbones": (
+            "UDLM",
+            "AnyPipeline",
+            "Backbone",
+            "Flux",
+            "StableDiffusion",
+            "StableDiffusion3",
+            "StableDiffusionXL",
+        ),
         "guidance": ("LiDARGuidance", "LiDARSettings"),
         "guidance.pipelines": ("guide",),
         "lookahead": ("BankStore", "Lookahead", "LookaheadBank"),
@@ -39,6 +48,7 @@ else:
 __version__ = "0.1.0"
 __all__ = [
     "UDLM",
+    "AnyPipeline",
     "Backbone",
     "BankStore",
     "DPOModule",

@@ -1,12 +1,13 @@
 """The one loop: a denoiser, perhaps guided, and a solver, from noise to data."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.backbones.whole import WholeRuns, WholeSteps, refuse
 from lidar_lightning.solvers import Solver
 from lidar_lightning.utils.seeding import Generators
 
@@ -68,6 +69,20 @@ def last(x: Tensor, steps: Iterator[Step]) -> Tensor:
     return x
 
 
+def run_whole(
+    backbone: WholeRuns, solver: Solver, generators: Generators, prompts: Any, guidance: Guidance | None = None
+) -> Tensor:
+    """Clean samples (B, *S) of a model that only runs as a whole.
+
+    Raises:
+        ValueError: for a guidance that is more than a change of the clean prediction.
+    """
+    change = getattr(guidance, "change", None)
+    if guidance is not None and change is None:
+        refuse(backbone, type(guidance).__name__)
+    return backbone.run(cast(WholeSteps, solver), generators, prompts, change)
+
+
 class Sampled(NamedTuple):
     """What `sample` drew, and what it cost."""
 
@@ -93,10 +108,17 @@ def sample(
         guidance: edits each prediction; None samples the model itself.
         on_step: called with the number of each finished step.
     """
+    steps = len(solver.times) - 1
+    if isinstance(backbone, WholeRuns):
+        x = run_whole(backbone, solver, generators, condition, guidance)
+        if on_step is not None:
+            for number in range(1, steps + 1):
+                on_step(number)
+        return Sampled(x, steps)
     x = solver.start(backbone.prior(generators))
     with backbone.active():
         for number, step in enumerate(trajectory(denoiser(backbone, condition), solver, x, generators, guidance), 1):
             x = step.x
             if on_step is not None:
                 on_step(number)
-    return Sampled(x, len(solver.times) - 1)
+    return Sampled(x, steps)

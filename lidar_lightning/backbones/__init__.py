@@ -8,12 +8,14 @@ from lidar_lightning.backbones.udlm import UDLM
 from lidar_lightning.utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
+    from lidar_lightning.backbones.any_pipeline import AnyPipeline
     from lidar_lightning.backbones.flux import Flux
     from lidar_lightning.backbones.stable_diffusion import StableDiffusion, StableDiffusion3, StableDiffusionXL
 else:
     __getattr__ = lazy_attributes(
         __name__,
         {
+            "AnyPipeline": "lidar_lightning.backbones.any_pipeline",
             "Flux": "lidar_lightning.backbones.flux",
             "StableDiffusion": "lidar_lightning.backbones.stable_diffusion",
             "StableDiffusion3": "lidar_lightning.backbones.stable_diffusion",
@@ -21,4 +23,13 @@ else:
         },
     )
 
-__all__ = ["UDLM", "Backbone", "Flux", "LoRA", "StableDiffusion", "StableDiffusion3", "StableDiffusionXL"]
+__all__ = [
+    "UDLM",
+    "AnyPipeline",
+    "Backbone",
+    "Flux",
+    "LoRA",
+    "StableDiffusion",
+    "StableDiffusion3",
+    "StableDiffusionXL",
+]

@@ -99,6 +99,11 @@ class Backbone(nn.Module, ABC):
         """Of the network in one `predict` of one sample: 2 where classifier-free guidance runs it twice."""
         return 1
 
+    def sample_bytes(self) -> int:
+        """Bytes, at least, that a clean sample takes, with what belongs to it."""
+        noise = self.prior(Generators([0], self.device))
+        return noise.numel() * noise.element_size() + ROW
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
@@ -110,12 +115,6 @@ class Backbone(nn.Module, ABC):
     def fingerprint(self) -> str:
         """Hash of the weights that are in force: equal weights give equal banks."""
         return fingerprint(self.name, self.state_dict())
-
-
-def sample_bytes(backbone: Backbone) -> int:
-    """Bytes that a clean sample of a model takes, with what belongs to it."""
-    noise = backbone.prior(Generators([0], backbone.device))
-    return noise.numel() * noise.element_size() + ROW
 
 
 def clean_samples(backbone: Backbone, given: Any) -> Tensor:

@@ -4,27 +4,15 @@ import functools
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from lidar_lightning.lookahead.bank import LookaheadBank
+from lidar_lightning.solvers.stock import replaced
 
 ASPECT = 0.03
 """By how much the aspect ratios of a bank and a call may differ: pipelines round sizes to their patches."""
-
-
-@contextmanager
-def replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """An object whose method is another function; afterwards it is as it was."""
-    plain, own = getattr(owner, name), name in vars(owner)
-    setattr(owner, name, function)
-    try:
-        yield
-    finally:
-        setattr(owner, name, plain)
-        if not own:
-            delattr(owner, name)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """LiDAR inside any stock diffusers pipeline, by editing what its scheduler is told."""
 
-import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.vae import vae_fingerprint
-from lidar_lightning.guidance.calls import calls_checked, replaced
+from lidar_lightning.guidance.calls import calls_checked
 from lidar_lightning.guidance.lidar import LiDARGuidance
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead.bank import LookaheadBank, check_space, check_together
-from lidar_lightning.parametrisation import slope
 from lidar_lightning.rewards import Reward
-from lidar_lightning.solvers.scheduler import check_scheduler, kind_of, scale_of, schedule_of, time_of
+from lidar_lightning.solvers.scheduler import check_scheduler, schedule_of
+from lidar_lightning.solvers.stock import edited
 
 
 @contextmanager
@@ -72,24 +71,16 @@ def guide(
         schedule_of(scheduler),
         given,
     )
-    kind = kind_of(scheduler)
-    plain, times, guided = scheduler.step, [], []
+    times: list[float] = []
+    guided: list[float] = []
 
-    @functools.wraps(plain)
-    def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        t = time_of(scheduler, timestep)
-        # Schedulers whose samples are scaled have set their step_index in scale_model_input.
-        scaled = scale_of(scheduler, getattr(scheduler, "step_index", 0))
-        change = guidance.change(sample.float() / scaled, t)
+    def change(x_t: Tensor, t: float) -> Tensor | None:
+        moved = guidance.change(x_t, t)
         times.append(t)
-        if change is not None:
-            guided.append(t)
-            alpha, sigma = guidance.schedule(torch.tensor(t, dtype=torch.float64))
-            factor = float(slope(alpha, sigma, kind))
-            model_output = model_output + (factor * change).to(model_output.dtype)
-        return plain(model_output, timestep, sample, *args, **kwargs)
+        guided.extend([] if moved is None else [t])
+        return moved
 
-    with replaced(scheduler, "step", step), calls_checked(pipe, banks):
+    with edited(scheduler, change), calls_checked(pipe, banks):
         yield guidance
     if not guided:
         warnings.warn(

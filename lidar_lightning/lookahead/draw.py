@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones import Backbone
-from lidar_lightning.backbones.base import sample_bytes
 from lidar_lightning.backbones.vae import decode
 from lidar_lightning.lookahead.bank import LookaheadBank, Provenance, check_space
 from lidar_lightning.lookahead.presets import lookahead_backbone
@@ -84,7 +83,7 @@ class Lookahead:
 
     def check_size(self, backbone: Backbone) -> None:
         """Raises ValueError if a bank of a model does not fit the memory of this machine."""
-        check_memory(f"a bank of n={self.n} lookaheads", self.n, sample_bytes(backbone))
+        check_memory(f"a bank of n={self.n} lookaheads", self.n, backbone.sample_bytes())
 
     def source(self, backbone: Backbone) -> Backbone:
         """The model that draws lookaheads for `backbone`."""

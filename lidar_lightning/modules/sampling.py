@@ -69,6 +69,7 @@ class SamplingModule(L.LightningModule):
         if not isinstance(sampler, Sampler):
             raise ValueError(f"sampler must be a Sampler, such as samplers.BestOfN(), got {sampler!r}")
         sampler.check_reward(reward)
+        sampler.check_backbone(backbone)
         check_name("method", method)
         if sampler.lookahead:
             sampler.lookahead.check_size(backbone)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lidar_lightning.backbones.base import Backbone, sample_bytes
+from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.runs.budgets import afforded, measured_rates
 from lidar_lightning.runs.folder import RunFolder
@@ -96,7 +96,7 @@ class Comparison:
         self.samples, self.steps, self.temperature, self.batch_size = samples, steps, temperature, batch_size
         self.training_data, self.solver, self.budget_unit = training_data, backbone.random_solver(steps), budget_unit
         count = len(self.prompts)
-        check_memory(f"samples={samples} of {count} prompts", samples * count, sample_bytes(backbone))
+        check_memory(f"samples={samples} of {count} prompts", samples * count, backbone.sample_bytes())
         self.references: dict[tuple[str, int], Mapping[str, Tensor] | None] = {}
         rates = self.rates(samplers) if budget_unit == "seconds" else None
         sized = afforded(samplers, budgets, self.fit, rates)

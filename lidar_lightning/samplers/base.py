@@ -8,6 +8,8 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor
 
+from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.backbones.whole import WholeRuns, refuse
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.rewards.base import Reward
 from lidar_lightning.samplers.budget import Grid, equal_times
@@ -39,6 +41,8 @@ class Sampler(ABC):
     """Whether one draw may hold several prompts."""
     whole: bool = False
     """Whether it draws all samples of a prompt together, because they share a pool or rounds."""
+    stepwise: bool = True
+    """Whether it asks a model for single steps, beyond runs from pure noise."""
     lookahead: Lookahead | None = None
     """How it draws the bank that it rests on, if it does."""
     steps: int | None = None
@@ -83,6 +87,11 @@ class Sampler(ABC):
     def adapted(self, task: Task) -> Task:
         """The task with the solver that this method steps with."""
         return task if self.steps is None else with_steps(task, self.steps)
+
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raises ValueError if the model only runs as a whole and this method asks for single steps."""
+        if self.stepwise and isinstance(backbone, WholeRuns):
+            refuse(backbone, type(self).__name__)
 
     def check_reward(self, reward: Reward) -> None:
         """Raises ValueError if the reward cannot be differentiated and must be."""

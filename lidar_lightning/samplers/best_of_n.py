@@ -23,6 +23,7 @@ class BestOfN(SelectingSampler):
     """
 
     random = False
+    stepwise = False
 
     def __init__(self, n: float = 4, keep: Keep = "best", pooled: bool = True, steps: int | None = None):
         super().__init__(steps)

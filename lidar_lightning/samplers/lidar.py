@@ -97,6 +97,10 @@ class LiDAR(SelectingSampler):
         return self.settings.rounds > 1 or self.selection.whole
 
     @property
+    def stepwise(self) -> bool:  # type: ignore[override]
+        return self.settings.restart is not None or self.settings.moves > 0
+
+    @property
     def start(self) -> float:
         """The time from which the solver runs."""
         return 1.0 if self.settings.restart is None else self.settings.restart

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.backbones.whole import WholeRuns
 from lidar_lightning.guidance.tilt import check_tilt
 from lidar_lightning.lookahead import Lookahead, LookaheadBank
 from lidar_lightning.rewards.base import Reward, score, utility
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.restart import noised, place_of
-from lidar_lightning.sampling import Guidance, last, trajectory
+from lidar_lightning.sampling import Guidance, last, run_whole, trajectory
 from lidar_lightning.solvers import RandomSolver
 from lidar_lightning.utils.progress import scored
 from lidar_lightning.utils.seeding import Generators, stream_seed
@@ -109,6 +110,14 @@ class Task:
 
     def solve(self, generators: Generators, guidance: Guidance | None = None) -> Tensor:
         """Clean samples (B, *S) from pure noise, guided or not."""
+        if isinstance(self.backbone, WholeRuns):
+            self.meter.spend(len(generators) * len(self.steps), self.backbone.evaluations)
+            # Guidance of several prompts is of all their samples together.
+            total, size = len(generators), self.batch_size if len(self.prompts) == 1 else len(generators)
+            rows = [prompt for prompt in self.prompts for _ in range(total // len(self.prompts))]
+            parts = [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
+            runs = [generators.take(part) for part in parts], [rows[part.start : part.stop] for part in parts]
+            return torch.cat([run_whole(self.backbone, self.solver, *run, guidance) for run in zip(*runs, strict=True)])
         x = self.start(generators)
         return last(x, trajectory(self.predict, self.solver, x, generators, guidance))
 

@@ -1,0 +1,69 @@
+"""What the scheduler of a stock pipeline is told, and what it gives back, while the pipeline runs."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lidar_lightning.parametrisation import slope
+from lidar_lightning.solvers.scheduler import kind_of, scale_of, schedule_of, time_of
+
+Change = Callable[[Tensor, float], Tensor | None]
+"""x_t (B, *S) and t to what is added to the clean prediction there (B, *S), or None for nothing."""
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An object with another method or attribute; afterwards it is as it was."""
+    plain, own = getattr(owner, name), name in vars(owner)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, plain)
+        if not own:
+            delattr(owner, name)
+
+
+@contextmanager
+def edited(scheduler: Any, change: Change) -> Iterator[None]:
+    """Within it `scheduler.step` receives the network's prediction moved by `slope * change`, so that the clean sample
+    that it means moves by `change`; steps without a change are untouched.
+
+    Args:
+        scheduler: one of `SUPPORTED`.
+    """
+    plain, kind, schedule = scheduler.step, kind_of(scheduler), schedule_of(scheduler)
+
+    @functools.wraps(plain)
+    def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+        t = time_of(scheduler, timestep)
+        # Schedulers whose samples are scaled have set their step_index in scale_model_input.
+        scaled = scale_of(scheduler, getattr(scheduler, "step_index", 0))
+        moved = change(sample.float() / scaled, t)
+        if moved is not None:
+            factor = float(slope(*schedule(torch.tensor(t, dtype=torch.float64)), kind))
+            model_output = model_output + (factor * moved).to(model_output.dtype)
+        return plain(model_output, timestep, sample, *args, **kwargs)
+
+    with replaced(scheduler, "step", step):
+        yield
+
+
+@contextmanager
+def recorded(scheduler: Any) -> Iterator[list[Tensor]]:
+    """Within it the list that it yields holds what the last `scheduler.step` gave: in the end the clean samples."""
+    plain = scheduler.step
+    found: list[Tensor] = []
+
+    @functools.wraps(plain)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        answer = plain(*args, **kwargs)
+        found[:] = [answer[0]]
+        return answer
+
+    with replaced(scheduler, "step", step):
+        yield found
