@@ -22,13 +22,23 @@ def vae_fingerprint(vae: Any) -> str:
     told = {key: vae.config[key] for key in LATENTS if vae.config.get(key) is not None}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     sizes = []
-    for key, value in sorted(vae.state_dict().items()):
+    for key, value in sorted(weights_at_hand(vae).items()):
         flat = value.detach().flatten()[:: max(1, value.numel() // 4096)].float().cpu()
         digest.update(f"{key}{tuple(value.shape)}".encode() + flat.signbit().numpy().tobytes())
         sizes += [flat.square().mean().sqrt().log2()] if flat.any() else []
     size = torch.stack(sizes or [torch.zeros(())]).mean()
     digest.update(str(round(4 * float(size))).encode())
     return digest.hexdigest()[:8]
+
+
+def weights_at_hand(module: Any) -> dict[str, Tensor]:
+    """The state dict of a network; of one that sequential CPU offload has taken apart, what it will compute with."""
+    state = module.state_dict()
+    if any(value.is_meta for value in state.values()):
+        from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+        return get_state_dict_offloaded_model(module)
+    return state
 
 
 def offset(vae: Any) -> float:

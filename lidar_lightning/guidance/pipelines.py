@@ -65,9 +65,10 @@ def guide(
     space, model = own_space(pipe), f"this {type(pipe).__name__}"
     for one in banks:
         check_space(one.provenance, f"{space}-{one.provenance.space.rpartition('-')[2]}", model, same_space)
+    device = pipe._execution_device  # With CPU offload, pipe.device is where the weights wait.
     guidance = LiDARGuidance(
-        torch.stack([one.samples for one in banks]).to(pipe.device),
-        torch.stack([utilities(one, reward) for one in banks]).to(pipe.device),
+        torch.stack([one.samples for one in banks]).to(device),
+        torch.stack([utilities(one, reward) for one in banks]).to(device),
         schedule_of(scheduler),
         given,
     )

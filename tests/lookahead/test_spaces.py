@@ -93,6 +93,23 @@ def test_a_bank_guides_its_own_pipeline_in_half_precision():
     assert len(guidance.take_diagnostics()) == 2
 
 
+def test_offloaded_pipelines_are_guided():
+    pipe = build("StableDiffusion")
+    bank = Lookahead(2, 4).bank(StableDiffusion(pipe, name="tiny"), "a cat", 0, [BRIGHT])
+    with guide(pipe, bank) as guidance:
+        expected = generated(pipe, generator=torch.Generator().manual_seed(0)).images
+    pipe.enable_model_cpu_offload(device="cpu")
+    with guide(pipe, bank) as guidance:
+        torch.testing.assert_close(generated(pipe, generator=torch.Generator().manual_seed(0)).images, expected)
+    assert len(guidance.take_diagnostics()) == 2
+    apart, own = build("StableDiffusion"), vae_fingerprint(pipe.vae)
+    apart.enable_sequential_cpu_offload(device="cpu")
+    assert apart.device.type == "meta" and vae_fingerprint(apart.vae) == own
+    with warnings.catch_warnings(), guide(apart, bank) as guidance:
+        warnings.filterwarnings("ignore", message="guidance never ran")
+        assert guidance.rewards.device.type == "cpu"
+
+
 def test_a_vae_that_shares_the_space_is_declared():
     model = StableDiffusion(build("StableDiffusion"), name="tiny")
     other = StableDiffusion(build("StableDiffusion", seed=1), name="other")
