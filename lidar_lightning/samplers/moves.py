@@ -38,7 +38,7 @@ def metropolis(task: Task, x: Tensor, utilities: Tensor, tilts: Tensor, t0: floa
         proposed = task.solve_from(x, t0, generators)
         found = task.utility(proposed)
         accepted = generators.rand(1)[:, 0].to(found).log() < tilts * (found - utilities)
-        logger.info("move %d: %.0f%% accepted", number + 1, 100 * accepted.double().mean().item())
+        logger.debug("move %d: %.0f%% accepted", number + 1, 100 * accepted.double().mean().item())
         x = torch.where(accepted.view(-1, *[1] * (x.ndim - 1)), proposed, x)
         utilities = torch.where(accepted, found, utilities)
     return x
