@@ -114,6 +114,7 @@ def stopped(monkeypatch, tmp_path, models):
     monkeypatch.setattr("recipes.demo.main", lambda out="", seed=0: reached.append("demo"))
     monkeypatch.setattr("lidar_lightning.runs.report.write_report", _report(reached))
     (tmp_path / "my_rewards.py").write_text(blocks(ROOT / "docs/how-to/own-reward.md", "python")[0])
+    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
     plain = StableDiffusionPipeline.from_pretrained
     monkeypatch.setattr(
         StableDiffusionPipeline, "from_pretrained", lambda name, **rest: plain(models.get(name, name), **rest)
