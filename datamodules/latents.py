@@ -39,16 +39,16 @@ class Latents(Dataset):
 class LatentsDataModule(L.LightningDataModule):
     """Latents of the scenes of `ShapesDataModule` in half precision, 2 kB each.
 
-    They are read from `cache`, where one file stands for the weights of the autoencoder, the seed and the number. A
-    file that is missing or damaged is written anew.
+    They are read from the folder `cache`. The name of each file tells the weights of the autoencoder, the seed and the
+    number of scenes, so that other settings never read it; a file that is missing or damaged is written anew.
 
     Args:
-        vae: the autoencoder.
-        cache: folder of the files.
-        count: training scenes.
-        validation: scenes of held-out captions.
+        vae: the autoencoder that encodes the pictures.
+        cache: the folder in which the files of latents are kept.
+        count: number of training scenes.
+        validation: number of scenes of held-out captions.
         batch_size: latents per batch and device; encoding takes as many pictures at a time.
-        seed: of the scenes and of the order of training.
+        seed: determines the scenes and the order of training.
 
     Raises:
         ValueError: if a number is below 1.

@@ -1,4 +1,4 @@
-"""The order of training data: a function of the seed and the epoch, gone on with where a checkpoint left it."""
+"""The order of training data: a function of the seed and the epoch, continued from where a checkpoint left it."""
 
 import warnings
 from collections.abc import Iterator
@@ -10,13 +10,15 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class EpochSampler(DistributedSampler):
-    """A permutation of (seed, epoch), shared by the processes of a run, from where the run is within the epoch.
+    """The permutation of an epoch, which follows from the seed and the epoch's number and is shared by all processes.
+
+    A run that goes on from a checkpoint within an epoch gets the rest of that epoch.
 
     Args:
         count: number of items.
         batch_size: items per batch and process.
-        seed: of all permutations.
-        trainer: of the run; None is a single process at the start of its first epoch.
+        seed: determines all permutations.
+        trainer: the trainer of the run; None stands for a single process at the start of its first epoch.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, trainer: L.Trainer | None = None):
@@ -33,11 +35,11 @@ class EpochLoader(DataLoader):
     """Batches for `trainer.fit` in the order of `EpochSampler`: a run that was killed goes on with its next batch.
 
     Args:
-        dataset: with a length.
+        dataset: a data set that has a length.
         batch_size: items per batch and process.
-        seed: of the order.
-        trainer: of the run, see `EpochSampler`.
-        options: of DataLoader.
+        seed: determines the order.
+        trainer: the trainer of the run, see `EpochSampler`.
+        options: further arguments of DataLoader.
     """
 
     def __init__(
@@ -47,15 +49,15 @@ class EpochLoader(DataLoader):
         self.told = {"items": len(dataset), "batch_size": batch_size, "seed": seed}
 
     def __iter__(self) -> Any:
-        """The rest of the epoch; only when its first batch is asked for does lightning know where a run goes on."""
+        """The rest of the epoch; only when its first batch is asked for does Lightning know where a run goes on."""
         yield from super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
-        """What the order depends on, for lightning's checkpoints. The place in it is that of the trainer."""
+        """What the order depends on, for Lightning's checkpoints; the place within the epoch is the trainer's."""
         return self.told
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Warns if a run goes on with data of another order."""
+        """Warns if the run goes on with data in another order than that of the checkpoint."""
         if state != self.told:
             warnings.warn(
                 f"the checkpoint was made with {state}, but the training data are now {self.told}: the epoch goes on "

@@ -23,9 +23,9 @@ TABLE = "pairs.csv"
 def download_pairs(repository: str, folder: Path, limit: int, split: str = "train") -> Path:
     """Writes pairs of a hub data set with Pick-a-Pic's columns into a folder: pictures and pairs.csv.
 
-    Columns: caption, jpg_0, jpg_1 (bytes) and label_0 (1 prefers jpg_0, 0 jpg_1; ties are left out). The data set is
-    streamed, no further than needed, at the revision of OWNER/DATASET@REVISION if one is named. A folder that is
-    complete is left as it is; one that is not goes on after its last pair.
+    The columns are caption, jpg_0, jpg_1 (bytes) and label_0: 1 prefers jpg_0, 0 prefers jpg_1, and ties are left out.
+    The data set is streamed no further than needed, at the revision of OWNER/DATASET@REVISION if one is named. A folder
+    that holds `limit` pairs is left as it is; in one that holds fewer, writing continues after the last pair.
 
     Raises:
         ValueError: if the data set is out of reach, lacks a column, or holds an unreadable picture.
@@ -80,8 +80,8 @@ class PicturePairs(Dataset):
     """Items {"prompt", "chosen", "rejected", "condition"}: latents (*S) and what the network is told of the prompt.
 
     Args:
-        items: {"prompt", "chosen", "rejected"} with paths of pictures.
-        cache: folder that `cache_pairs` filled.
+        items: dictionaries {"prompt", "chosen", "rejected"}, the last two of which are paths of pictures.
+        cache: the folder that `cache_pairs` returned.
     """
 
     def __init__(self, items: Sequence[dict[str, Any]], cache: Path):
@@ -97,22 +97,25 @@ class PicturePairs(Dataset):
 
 
 def cached(cache: Path, key: str) -> Path:
-    """The file in a cache of what a key stands for."""
+    """The file in a cache folder that holds what belongs to a key: the path of a picture, or a prompt."""
     return cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
 
 
 def cache_pairs(
     items: Sequence[dict[str, Any]], backbone: Backbone, folder: Path, rank: int = 0, world: int = 1
 ) -> Path:
-    """Caches the latents of every picture and the condition of every prompt, each once; what is there is kept.
+    """Caches the latents of every picture and the condition of every prompt, each once, and returns the folder.
+
+    Files that are already there are kept.
 
     Args:
-        items: as of `PicturePairs`.
-        folder: its subfolder for this backbone's latent space and weights is filled and returned.
-        rank, world: this process encodes every `world`-th file.
+        items: the pairs, as `PicturePairs` takes them.
+        backbone: the model that encodes pictures and prompts.
+        folder: where the caches lie; each latent space and each set of weights has a subfolder of its own.
+        rank, world: number of this process, and of all processes; each encodes every `world`-th file.
 
     Raises:
-        ValueError: naming a picture that cannot be read.
+        ValueError: if a picture cannot be read; the message names it.
     """
     cache = folder / f"latents-{backbone.fingerprint()}-{backbone.space}"
     sweep(cache)

@@ -32,11 +32,11 @@ class Pairs(Dataset):
 
 
 def read_pairs(path: str | Path) -> list[dict[str, Any]]:
-    """Pairs of a .csv, .jsonl or .parquet file with the columns chosen and rejected, and perhaps prompt.
+    """The pairs of a .csv, .jsonl or .parquet file with the columns chosen and rejected, and optionally prompt.
 
     Raises:
-        ValueError: if the file is missing or of another kind, a column is, or a row is empty or prefers a sample to
-            itself.
+        ValueError: if the file is missing or of another kind, if a column is missing, or if a row is incomplete or
+            prefers a sample to itself.
     """
     path = expand(path)
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -67,10 +67,12 @@ def read_pairs(path: str | Path) -> list[dict[str, Any]]:
 def bank_pairs(
     bank: LookaheadBank, reward: Reward, pairs: int, fraction: float, generator: torch.Generator
 ) -> list[dict[str, Any]]:
-    """Up to `pairs` pairs of a random one of the best `fraction` of a bank over a random one of the worst, no ties.
+    """Draws preference pairs from a bank: a random one of the best `fraction` over a random one of the worst.
+
+    There are at most `pairs` of them, since two samples of the same reward make none.
 
     Raises:
-        ValueError: if the bank lacks the reward, or no pair differs in it.
+        ValueError: if the bank was not scored with the reward, or if no two of these samples differ in it.
     """
     scores = reward.from_scores(bank.rewards)
     order = scores.argsort(descending=True, stable=True)
@@ -95,17 +97,18 @@ class PreferenceDataModule(L.LightningDataModule):
     conditions of their prompts are encoded once, by the backbone that is trained, and kept beside the table.
 
     Args:
-        path: a file of pairs (see `read_pairs`), a bank file, or a folder of bank files, or with pairs.csv.
-        reward: of banks, the reward that decides; the bank must hold its scores.
-        pairs: of banks, pairs drawn per bank.
-        fraction: of banks, size of the best and of the worst group, in (0, 0.5].
+        path: a file of pairs (see `read_pairs`), a bank file, a folder of bank files, or a folder with pairs.csv.
+        reward: the reward by which pairs of banks are made; the banks must hold its scores.
+        pairs: number of pairs drawn from each bank.
+        fraction: size of the best and of the worst group of a bank, as a fraction of the bank in (0, 0.5].
         validation: fraction of the pairs held out, in [0, 1).
         batch_size: pairs per batch and device.
-        seed: of the pairing, of the split and of the order of training.
-        hub: data set with Pick-a-Pic's columns, of which `pairs` pairs are written into the folder `path` first.
+        seed: determines the pairs, which of them are held out, and the order of training.
+        hub: a hub data set with Pick-a-Pic's columns; its first `pairs` pairs are written into the folder `path`.
 
     Raises:
-        ValueError: if the pairs cannot be had, are of another space than the model's, or a setting is out of range.
+        ValueError: if the pairs cannot be read or drawn, if they are of another space than the model's, or if a
+            setting is out of range.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which samples to draw: prompts, and sample indices of each."""
+"""Which samples to draw: the prompts, and the indices of the samples of each prompt."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,10 @@ from lidar_lightning.utils.sizes import check_memory
 
 
 class PromptBatches(Dataset):
-    """Batches of sample indices, prompts first.
+    """Batches of samples that are to be drawn, several prompts at once where they fit.
 
-    Item: {"prompts": list of P strings, "indices": list of the B indices drawn of each}, P * B <= batch_size.
+    An item is {"prompts": list of P strings, "indices": list of the B indices that are drawn for each of them}, with
+    P * B <= batch_size.
     """
 
     def __init__(self, prompts: Sequence[str], samples: int, batch_size: int):
@@ -34,17 +35,17 @@ class PromptBatches(Dataset):
 class PromptDataModule(L.LightningDataModule):
     """Samples to be drawn by `trainer.predict`, or prompts to be learnt from by `trainer.fit`.
 
-    Batches of `predict` do not change what is drawn, only how many at a time. An epoch of `fit` gives each prompt
-    `samples` times, in random order, in batches {"prompt": list}.
+    In `predict` the size of batches does not change what is drawn, only how much is drawn at a time. An epoch of `fit`
+    presents each prompt `samples` times, in random order, in batches {"prompt": list}.
 
     Args:
-        prompts: prompts, or the path of a file of them (see `prompts_of`). An unconditional model takes any label.
+        prompts: the prompts, or the path of a file of them (see `prompts_of`). A model without prompts takes any label.
         samples: number of samples per prompt.
         batch_size: samples per batch and device.
-        seed: of the order of training.
+        seed: determines the order of training.
 
     Raises:
-        ValueError: if a prompt is empty or stands twice, there is none, or a number is below 1.
+        ValueError: if there is no prompt, if one is empty or stands there twice, or if a number is below 1.
     """
 
     def __init__(

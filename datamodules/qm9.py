@@ -1,4 +1,4 @@
-"""QM9 as tokens: from what ships, from a local file, or from the hub."""
+"""QM9 as tokens: from the strings that ship, from a local file, or from the hub."""
 
 import logging
 
@@ -19,14 +19,14 @@ class QM9DataModule(L.LightningDataModule):
     Rows that cannot be encoded are left out, counted, and named in a warning and in `unreadable`.
 
     Args:
-        path: local file (see `read_smiles`); None takes the QM9 strings that ship with the package.
-        dataset: hub data set to load instead of a file, e.g. "yairschiff/qm9".
-        column: SMILES column of a table.
-        length: tokens per row, with <bos> and <eos>; that of the model.
+        path: a local file (see `read_smiles`); None takes the QM9 strings that ship with the package.
+        dataset: a hub data set to load instead of a file, such as "yairschiff/qm9".
+        column: the name of the column of SMILES strings, if the data are a table.
+        length: tokens per row, including <bos> and <eos>; it must be that of the model.
         batch_size: rows per device.
         validation: number of rows held out, the same ones for the same seed.
         seed: determines which strings are split off, and the order of training.
-        num_workers: of the loaders.
+        num_workers: number of worker processes that load data.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class QM9DataModule(L.LightningDataModule):
         self.unreadable: dict[str, str] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and encodes the rows. Raises ValueError if too few are left to split."""
+        """Reads and encodes the rows. Raises ValueError if too few can be read to hold some out."""
         strings = read_hub(self.dataset, self.column) if self.dataset else read_smiles(self.path, self.column)
         reasons = [smiles.unreadable(text, self.length) for text in strings]
         self.unreadable = {

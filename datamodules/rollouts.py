@@ -1,4 +1,4 @@
-"""What `ValueModule` learns from: plain samples of a model on their way, with the reward that each ended at."""
+"""What `ValueModule` learns from: the states that plain samples of a model pass through, and their final rewards."""
 
 import lightning as L
 from torch.utils.data import DataLoader
@@ -11,18 +11,18 @@ from lidar_lightning.samplers.task import Task
 
 
 class RolloutDataModule(L.LightningDataModule):
-    """Batches [x_t (B, *S), t (B,), lambda r(x0) (B,)] of `rollouts`, which are drawn when `trainer.fit` begins.
+    """Batches [x_t (B, *S), t (B,), lambda r(x0) (B,)] of rollouts, which are drawn when `trainer.fit` begins.
 
-    Draw with the steps and the temperature that SVDD will have.
+    Give it the steps and the temperature with which SVDD will be run.
 
     Args:
         backbone: the model.
-        reward: what its samples are scored by.
-        prompt: of all samples.
-        samples: plain samples, each of which gives steps - 1 rows; at least 1.
+        reward: the reward that scores its samples.
+        prompt: the prompt of all samples.
+        samples: number of plain samples, at least 1; each of them gives steps - 1 rows.
         steps: network calls per sample, at least 2.
         temperature: lambda.
-        seed: of the samples and of the order of training.
+        seed: determines the samples and the order of training.
         batch_size: rows per batch, and samples per network call.
 
     Raises:

@@ -32,16 +32,18 @@ HARDEST = ("counting", "position", "color_attr")
 
 
 class Scenes(Dataset):
-    """Item i is drawn from (seed, split, i) alone, so that it is the same for every worker, order and restart.
+    """Pictures of coloured shapes with their captions.
+
+    Item i is drawn from (seed, split, i) alone, so that it is the same for every worker, order and restart.
 
     A batch is {"image": (B, 3, 64, 64) float32 in [0, 1], "prompt": list of B captions}.
 
     Args:
         count: number of items.
-        seed: of all of them.
+        seed: determines all items.
         split: "train" draws training captions; "validation" goes through the held-out ones again and again.
-        twins: follow every item by its twin, a scene whose caption differs in one respect and whose layout is drawn
-            from the same numbers; a batch of B items then has 2 B rows.
+        twins: whether every item is followed by its twin, a scene whose caption differs in one respect and whose layout
+            is drawn from the same random numbers; a batch of B items then has 2 B rows.
 
     Raises:
         ValueError: if there is no such split, or the count is below 1.
@@ -63,7 +65,7 @@ class Scenes(Dataset):
         return draw_prompt(random.Random(stream_seed(self.seed, "prompt", index)))
 
     def scenes(self, index: int) -> list[Scene]:
-        """The scene of an item, and its twin if asked for."""
+        """The scene of an item, followed by its twin if `twins` is set."""
         prompts = [self.prompt(index)]
         if self.twins:
             prompts.append(twin(prompts[0], random.Random(stream_seed(self.seed, "twin", index))))
@@ -79,7 +81,7 @@ class Scenes(Dataset):
 
 
 class Shown(NamedTuple):
-    """A scene beside what is said of it."""
+    """A scene and what is said of it."""
 
     scene: Scene
     claims: list[Prompt]
@@ -90,18 +92,19 @@ class Shown(NamedTuple):
 
 
 class Claims(Dataset):
-    """Pictures beside what is said of them, true or not; item i is drawn from (seed, i) alone.
+    """Pictures and what is said of each, true or false; item i is drawn from (seed, i) alone.
 
-    Each item has two pictures: of a training caption, and of its twin (one half), of one object too few or too many, or
-    of an object in two colours (a quarter each). Of either picture four captions are said: the caption, two twins of
-    it, and another. Captions of counting, position and colour attribution, the hardest, come twice as often as others.
+    Each item has two pictures. One shows a training caption. The other shows a twin of that caption (half of the time),
+    one object too few or too many, or an object in two colours (a quarter each). Each picture comes with four captions:
+    the training caption, two twins of it, and an unrelated one. Captions of counting, position and colour attribution,
+    which are the hardest, come twice as often as others.
 
     A batch of B items is {"image": (2 B, 3, 64, 64) float32 in [0, 1], "claims": 2 B lists of 4 captions, "true":
     (2 B, 4) float32, 1 where the caption is true}.
 
     Args:
         count: number of items.
-        seed: of all of them.
+        seed: determines all items.
 
     Raises:
         ValueError: if the count is below 1.
@@ -116,7 +119,7 @@ class Claims(Dataset):
         return self.count
 
     def shown(self, index: int) -> list[Shown]:
-        """The two pictures of an item."""
+        """The two scenes of an item, each with what is said of it."""
         rng = random.Random(stream_seed(self.seed, "claims", index))
         prompt = draw_prompt(rng, pick(rng, (*CATEGORIES, *HARDEST)))
         near, chance = [twin(prompt, rng), twin(prompt, rng)], rng.random()
@@ -147,7 +150,7 @@ class Claims(Dataset):
 
 
 def two_coloured(scene: Scene, claims: list[Prompt], rng: random.Random) -> Shown:
-    """The scene with one object that a line through it parts in two colours."""
+    """The scene with one of its objects cut by a line into two colours."""
     items = list(scene.items)
     place = int(rng.random() * len(items))
     item = items[place]
@@ -157,14 +160,14 @@ def two_coloured(scene: Scene, claims: list[Prompt], rng: random.Random) -> Show
 
 
 def side(line: tuple[float, float, float]) -> Tensor:
-    """Which pixels lie beyond a line: (64, 64) bool."""
+    """Which pixels lie on one side of a line: (64, 64) bool."""
     x, y, angle = line
     pixels = torch.arange(SIZE) + 0.5
     return math.cos(angle) * (pixels - x) + math.sin(angle) * (pixels[:, None] - y) > 0
 
 
 def prompt_with_error(prompt: Prompt, rng: random.Random) -> Prompt:
-    """What a picture shows that has one object too few or too many for the prompt."""
+    """A prompt that asks for one object fewer or more than the given one."""
     wanted = list(prompt.wanted)
     if len(wanted) == 1 or (len(wanted) < max(SIZES) and rng.random() < 0.5):
         return replace(prompt, wanted=(*wanted, (pick(rng, SHAPES), None)))
@@ -178,16 +181,16 @@ def whole(batch: Any) -> Any:
 
 
 class ShapesDataModule(L.LightningDataModule):
-    """Scenes of coloured shapes with their captions (see `Scenes`), and the held-out captions to predict.
+    """Scenes of coloured shapes with their captions for training (see `Scenes`), and the held-out captions to sample.
 
     Args:
-        count: training scenes per epoch.
-        validation: scenes of held-out captions to validate on.
-        samples: pictures per held-out caption that `trainer.predict` draws.
+        count: number of training scenes per epoch.
+        validation: number of scenes of held-out captions to validate on.
+        samples: number of pictures that `trainer.predict` draws for each held-out caption.
         batch_size: scenes per batch and device.
-        claims: train on `Claims` and follow every scene that is validated on by its twin, for the learned reward.
-        seed: of the scenes and of the order of training.
-        num_workers: of the training loader.
+        claims: for the learned reward: train on `Claims`, and follow every validation scene by its twin.
+        seed: determines the scenes and the order of training.
+        num_workers: number of worker processes that load training data.
 
     Raises:
         ValueError: if a number is below 1.

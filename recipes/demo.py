@@ -24,7 +24,7 @@ def molecules(
     dpo_steps: int = 80,
     seed: int = 0,
 ) -> str:
-    """Molecules with many rings. Writes `out`/summary.json and `out`/report.html, and returns its path."""
+    """Draws molecules with many rings; writes `out`/summary.json and `out`/report.html; returns the report's path."""
     folder = expand(out)
 
     logger.info("molecules: %s ...", ", ".join(METHODS))
@@ -57,7 +57,7 @@ def pictures(
     reward: str = "shapes-reward",
     seed: int = 0,
 ) -> str:
-    """Pictures of coloured shapes. Writes `out`/summary.json and `out`/report.html, and returns its path."""
+    """Draws pictures of coloured shapes; writes `out`/summary.json and `out`/report.html; returns the report's path."""
     folder = expand(out)
     logger.info("pictures: banks to learn from, then %s ...", ", ".join(METHODS))
     drawn = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
@@ -73,7 +73,7 @@ def pictures(
 
 
 def collect(folder: Path, header: dict[str, Any], shown: tuple[str, ...]) -> str:
-    """One summary and one report of the runs of all methods; prints the columns `shown`."""
+    """Writes one summary and one report of the runs of all methods, and prints the columns `shown`."""
     methods: dict[str, dict[str, float]] = {}
     for method in METHODS:
         methods |= json.loads((folder / method / "summary.json").read_text())["methods"]
@@ -83,7 +83,7 @@ def collect(folder: Path, header: dict[str, Any], shown: tuple[str, ...]) -> str
 
 
 def main(out: str = "outputs/demo", seed: int = 0) -> str:
-    """Molecules into `out`, then pictures into `out`/shapes; returns where to look."""
+    """Draws molecules into `out`, then pictures into `out`/shapes; returns a text that says where to look."""
     folder = expand(out)
     reports = molecules(out, seed=seed), pictures(str(folder / "shapes"), seed=seed)
     drawn = before_after(folder, folder / "shapes", folder / "before-after.png")

@@ -1,4 +1,4 @@
-"""One picture of what guidance changes: samples of the plain model above, of LiDAR below."""
+"""One picture of what guidance changes: samples of the plain model above, samples of LiDAR below."""
 
 import random
 import textwrap
@@ -20,12 +20,12 @@ METHODS = {"vanilla": "plain model", "lidar": "LiDAR"}
 
 
 def before_after(molecules: Path, pictures: Path, path: Path, seed: int = 0) -> Path:
-    """Draws the same number of samples of both methods, at random, and of the same captions; returns the path.
+    """Writes a picture of samples of both methods, chosen at random, pictures of the same captions; returns its path.
 
     Args:
-        molecules, pictures: folders of runs "vanilla" and "lidar".
-        path: of the PNG that is written.
-        seed: of the choice.
+        molecules, pictures: folders that each hold the runs "vanilla" and "lidar".
+        path: the path of the PNG file.
+        seed: determines which samples are shown.
     """
     columns = [_molecules(molecules, seed), _pictures(pictures, seed)]
     width = SHOWN * (TILE + GAP) - GAP

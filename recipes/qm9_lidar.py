@@ -26,7 +26,8 @@ def main(
 ) -> str:
     """Draws `samples` molecules into the folder `out`, from the weights or adapters of `checkpoint` if given.
 
-    Guided, it runs from members of the bank by the last of `restart_steps`; plain samples take all of `steps`.
+    Guided samples start from noised members of the bank and take the last of `restart_steps` steps, those from the
+    time `restart` on; plain samples take all of `steps`.
     """
     lidar = LiDARModule(
         UDLM.from_pretrained(model),

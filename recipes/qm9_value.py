@@ -19,7 +19,7 @@ def main(
     epochs: int = 10,
     seed: int = 0,
 ) -> str:
-    """Draws `samples` molecules of `steps` network calls, fits the network and returns the path of its checkpoint.
+    """Draws `samples` molecules with `steps` network calls each, fits the value network, and returns its checkpoint.
 
     Run it again to go on where it stopped.
     """

@@ -20,13 +20,13 @@ MODEL = "shapes-sd"
 
 
 def load(model: str = MODEL, dtype: str = "float32", lora: str | None = None) -> PipelineBackbone:
-    """A shipped model, "shapes-sd" or "shapes-flux", or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
+    """Loads a shipped model ("shapes-sd", "shapes-flux") or a folder that `recipes.shapes_sd` or `shapes_flux` wrote.
 
-    With the adapters that `dpo` or `tune` wrote, if their folder is given. It samples without classifier-free guidance
-    and without noise, which leaves room to improve.
+    If the folder of the adapters that `dpo` or `tune` wrote is given, they are loaded too. The model samples without
+    classifier-free guidance and by a deterministic solver, which leaves room to improve.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such model.
     """
     index = (asset_path(model) or expand(model)) / "model_index.json"
     if not index.is_file():
@@ -59,11 +59,11 @@ def lidar(
     dtype: str = "float32",
     reward: str = "shapes-reward",
 ) -> str:
-    """Draws `samples` pictures of each of the first `prompts` held-out captions; without a preset, plain ones.
+    """Draws `samples` pictures for each of the first `prompts` held-out captions; without a preset, plain ones.
 
-    The best lookaheads, each noised to `restart`, move `moves` times by a solver of `guided_steps` (docs/restart.md).
-    The published form is restart null, moves 0, guided_steps 25, n 50, scale 12.5 and stop 0.2.
-    ShapesReward guides, and ShapesVerdict, which the guidance does not see, is scored too: its mean is the accuracy.
+    The best lookaheads are noised to the time `restart` and moved `moves` times, by a solver of `guided_steps` steps
+    (docs/restart.md). The published form is restart null, moves 0, guided_steps 25, n 50, scale 12.5 and stop 0.2.
+    ShapesReward guides. ShapesVerdict is scored too, which guidance does not see: its mean is the accuracy.
     """
     lookahead = Lookahead(n=n, preset=preset) if preset else None
     return sample(
@@ -82,7 +82,10 @@ def banks(
     seed: int = 0,
     reward: str = "shapes-reward",
 ) -> str:
-    """Scored banks of training captions, of which `dpo` makes its pairs; goes on where a killed run stopped."""
+    """Draws and scores banks of training captions, from which `dpo` makes its pairs.
+
+    A run that was killed goes on where it stopped. Returns the folder of the banks.
+    """
     backbone, lookahead = load(model), Lookahead(n=n, preset=preset)
     scorer, store = ShapesReward(reward), BankStore(out)
     drawn = (draw_prompt(random.Random(stream_seed(seed, "bank", i))).text for i in range(4 * prompts))
@@ -124,9 +127,10 @@ def tune(
     batch_size: int = 16,
     reward: str = "shapes-reward",
 ) -> str:
-    """Fine-tunes LoRA adapters by the gradient of the reward, on samples of `calls` network calls of training captions.
+    """Fine-tunes LoRA adapters by the gradient of the reward, on samples of training captions.
 
-    Returns the path of their checkpoint; goes on where a killed run stopped.
+    Each sample takes `calls` network calls. A run that was killed goes on where it stopped. Returns the path of the
+    checkpoint of the adapters.
     """
     module = RewardTuningModule(
         load(model), ShapesReward(reward), method, calls, lr=lr, export=str(expand(out) / "lora")

@@ -21,9 +21,10 @@ def main(
     Run it again to go on where it stopped. Returns that folder.
 
     Args:
-        width, double, single: of the transformer, see `flux`.
-        compile: the transformer, by `torch.compile`, which takes a minute and then a quarter off each step on a CPU.
-        settings: of `recipes.training.pretrain`.
+        width, double, single: size of the transformer, see `flux`.
+        compile: whether `torch.compile` compiles the transformer, which takes a minute at first and then saves a
+            quarter of each step on a CPU.
+        settings: further arguments of `recipes.training.pretrain`.
     """
 
     def build(vae: Any) -> Any:

@@ -27,7 +27,7 @@ def main(
 ) -> Path:
     """Fits a ShapesScorer and writes `out`/model, in half precision, for `ShapesReward`; returns that folder.
 
-    A batch holds two pictures for each of `batch_size` captions, and four captions of each; none comes twice.
+    A batch holds two pictures for each of `batch_size` captions, and four captions for each picture; none comes twice.
     """
     folder = expand(out)
     torch.manual_seed(seed)

@@ -19,8 +19,8 @@ def main(
     Run it again to go on where it stopped. Returns that folder.
 
     Args:
-        widths, prediction: of the UNet, see `stable_diffusion`.
-        settings: of `recipes.training.pretrain`.
+        widths, prediction: size of the UNet and what it predicts, see `stable_diffusion`.
+        settings: further arguments of `recipes.training.pretrain`.
     """
     return pretrain(
         lambda vae: stable_diffusion(vae, widths, prediction=prediction), StableDiffusionPretrain, out, **settings

@@ -27,8 +27,8 @@ def main(
 ) -> Path:
     """Fits an AutoencoderKL and writes `out`/vae, in half precision; returns that folder.
 
-    The validation logs `val/read`, the fraction of reconstructions that are still read right: go on until it is 0.97.
-    The latents of what is written have mean 0 and standard deviation 1 in each channel.
+    Validation logs `val/read`, the fraction of reconstructions whose shapes are still recognised: train until it is
+    0.97. The latents of the autoencoder that is written have mean 0 and standard deviation 1 in each channel.
     """
     folder = expand(out)
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What the recipes of the image models share: a predict run, a DPO run, and how all fine-tuning runs."""
+"""What the recipes of the image models share: how pictures are drawn, how DPO is run, and how any fine-tuning is."""
 
 from typing import Any
 
@@ -50,8 +50,8 @@ def fine_tune(
 ) -> str:
     """Fine-tunes LoRA adapters and returns the path of their checkpoint; goes on where a killed run stopped.
 
-    `path` is a folder of picture pairs, or of scored banks, each of which gives `pairs` pairs of its best and worst
-    `fraction`.
+    `path` is a folder of picture pairs or of scored banks. Each bank gives `pairs` pairs, one sample of its best
+    `fraction` and one of its worst.
     """
     L.seed_everything(0, verbose=False)
     data = PreferenceDataModule(path, reward, pairs, fraction, batch_size=batch_size)
@@ -62,7 +62,7 @@ def fine_tune(
 def fit(
     module: TuningModule, data: L.LightningDataModule, out: str, steps: int, accumulate: int, precision: Any
 ) -> str:
-    """Fits for `steps` optimizer steps in all, from `out`/last.ckpt if there is one, and returns its path."""
+    """Fits for `steps` optimizer steps in all, going on from `out`/last.ckpt if there is one, and returns its path."""
     trainer = L.Trainer(
         max_steps=steps,
         accumulate_grad_batches=accumulate,

@@ -27,7 +27,7 @@ def fit(
     validate_every: int = 500,
     ema: float = 0.998,
 ) -> None:
-    """Fits a module for `steps` optimizer steps in all, from `folder`/last.ckpt if there is one."""
+    """Fits a module for `steps` optimizer steps in all, going on from `folder`/last.ckpt if there is one."""
     trainer = L.Trainer(
         max_steps=steps,
         val_check_interval=min(validate_every, steps),
@@ -68,14 +68,14 @@ def pretrain(
     Run it again to go on where it stopped.
 
     Args:
-        build: the autoencoder to an untrained pipeline.
-        module: what trains it.
-        out: folder of the run.
-        vae: folder of the autoencoder, see `recipes.shapes_vae`.
+        build: a function that makes an untrained pipeline around an autoencoder.
+        module: the class of the Lightning module that trains the pipeline.
+        out: the folder of the run.
+        vae: the folder of the autoencoder, see `recipes.shapes_vae`.
         cache, count, validation, batch_size: see `LatentsDataModule`.
         steps, precision, save_every, validate_every: see `fit`.
         lr, decay, guidance, per_category: see `LatentPretrainModule`.
-        seed: of weights and scenes.
+        seed: determines the initial weights and the scenes.
     """
     folder = expand(out)
     torch.manual_seed(seed)
