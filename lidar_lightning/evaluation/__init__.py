@@ -1,1 +1,1 @@
-"""Evaluation: what published metrics say of samples, molecules and pictures."""
+"""Evaluation of samples, molecules and pictures, by published metrics."""

@@ -30,17 +30,17 @@ class Detection(NamedTuple):
 
 
 def spellings(name: str) -> set[str]:
-    """All names of an object that has several, else its own."""
+    """All names of an object, if it has several; otherwise the one that is given."""
     return next(({own, other} for own, other in OTHER_NAMES.items() if name in (own, other)), {name})
 
 
 class Detector:
-    """Objects in pictures by a Mask2Former of transformers, by all their names (see `OTHER_NAMES`).
+    """Finds the objects in pictures by a Mask2Former of transformers, under all their names (see `OTHER_NAMES`).
 
     Args:
-        model: hub repository (of a certain revision as OWNER/REPOSITORY@REVISION) or local folder.
-        device: where it runs.
-        size: shorter side in pixels that pictures are scaled to.
+        model: a hub repository, OWNER/REPOSITORY or OWNER/REPOSITORY@REVISION, or a local folder.
+        device: the device on which it runs.
+        size: the length in pixels to which the shorter side of pictures is scaled.
     """
 
     MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -63,7 +63,7 @@ class Detector:
 
     @property
     def classes(self) -> set[str]:
-        """What it knows, by all names."""
+        """The classes that it knows, under all their names."""
         return {spelling for name in self.names.values() for spelling in spellings(name)}
 
     @torch.no_grad()
@@ -93,11 +93,11 @@ class Detector:
 
 
 class ClipColours:
-    """Colours of objects by CLIP: of ten, the one whose prompts lie nearest to the cut-out object on grey.
+    """Names the colour of an object by CLIP: of ten, the one whose prompts lie nearest to the object cut out on grey.
 
     Args:
-        model: folder or repository of a transformers `CLIPModel`.
-        device: where it runs.
+        model: the folder or repository of a transformers `CLIPModel`.
+        device: the device on which it runs.
     """
 
     TEMPLATES = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {name}", "a photo of a {colour} object")

@@ -1,4 +1,4 @@
-"""How far pictures are from real ones, in features that no reward uses."""
+"""The distance of generated pictures from real ones, in features that no reward uses."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 @torch.no_grad()
 def encoder_features(vae: Any, pictures: Tensor, batch_size: int = 64) -> Tensor:
-    """What an AutoencoderKL's encoder knows of pictures before its last convolution: (n, 2 C) float64.
+    """Features of pictures that an AutoencoderKL's encoder computes before its last convolution: (n, 2 C) float64.
 
-    They are the means and standard deviations over all places of its C deepest channels.
+    They are the means and standard deviations of its C deepest channels over all places of a picture.
 
     Args:
         pictures: (n, 3, H, W) in [0, 1].
@@ -26,17 +26,19 @@ def encoder_features(vae: Any, pictures: Tensor, batch_size: int = 64) -> Tensor
 
 
 def frechet_distance(features: Tensor, others: Tensor) -> float:
-    """Between the Gaussians of two sets of features, (n, d) and (m, d): Heusel et al., arXiv 1706.08500.
+    """The Fréchet distance between two sets of features (n, d) and (m, d), each taken as a Gaussian.
 
         |mean - mean'|^2 + trace(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
 
     Raises:
-        ValueError: if one of them has no more rows than columns, of which the covariance would be singular.
+        ValueError: if one of them has no more rows than columns, so that its covariance would be singular.
+
+    Source: Heusel et al., arXiv 1706.08500.
     """
     fewest = min(len(features), len(others))
     if fewest <= features.shape[1]:
         raise ValueError(
-            f"a Fréchet distance in {features.shape[1]} features needs more samples than that of either kind, got "
+            f"a Fréchet distance in {features.shape[1]} features needs more samples than that in both sets, got "
             f"{fewest}"
         )
     features, others = features.double(), others.double()

@@ -40,9 +40,9 @@ class Verdict(NamedTuple):
 
 
 def relations(a: Detection, b: Detection) -> set[str]:
-    """Where a lies of b: "left of", "right of", "above", "below", or none of them if their centres are close.
+    """Where box a lies as seen from b: "left of", "right of", "above", "below"; none if the centres are close.
 
-    Offsets within a tenth of the summed sizes do not count, and a direction must be over half of the whole offset.
+    An offset within a tenth of the summed sizes does not count, and a direction must make up over half of the offset.
     """
     offset, size = [], []
     for low, high in ((0, 2), (1, 3)):
@@ -64,9 +64,9 @@ def verdict(
 
     Args:
         picture: (3, H, W) in [0, 1].
-        wanted: a line of GenEval's metadata: "include" and perhaps "exclude", lists of {"class", "count"} and perhaps
-            "color" or "position": [relation, index of another entry].
-        objects: detections by name, most certain first.
+        wanted: a line of GenEval's metadata. It has "include" and perhaps "exclude", lists of {"class", "count"}, each
+            perhaps with "color" or "position": [relation, index of another entry].
+        objects: from names to detections, the most certain first.
         colours: names the colours of objects.
     """
     reasons: list[str] = []
@@ -95,10 +95,10 @@ def verdict(
 
 
 def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:
-    """GenEval's metadata file, a JSON object a line, by prompt.
+    """Reads GenEval's metadata file, which has a JSON object on each line, into a dictionary from prompts to objects.
 
     Raises:
-        ValueError: if it is missing, or a line is damaged.
+        ValueError: if it is missing or a line is damaged.
     """
     try:
         lines = [json.loads(line) for line in expand(path).read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -108,14 +108,14 @@ def read_metadata(path: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def evaluate_run(run: str | Path, metadata: str | Path, detect: Detector, colours: Colours) -> dict[str, float]:
-    """Judges every picture of a predict run and writes its geneval.csv (sample, tag, correct, reason).
+    """Judges every picture of a predict run and writes geneval.csv (sample, tag, correct, reason) into its folder.
 
     Returns:
-        accuracy of each tag, and "overall", the mean over tags, as published.
+        the accuracy of each tag, and "overall", the mean over tags, as published.
 
     Raises:
-        ValueError: if the run has no samples, a prompt of it is not in the metadata, or one asks for an object that the
-            detector does not know, so that no picture could pass.
+        ValueError: if the run has no samples, if one of its prompts is not in the metadata, or if a prompt asks for an
+            object that the detector does not know, so that no picture could pass.
     """
     folder, wanted = expand(run), read_metadata(metadata)
     if not (folder / "samples.csv").is_file():

@@ -1,4 +1,4 @@
-"""What no reward sees of pictures: how they differ among each other."""
+"""What no reward measures in pictures: how much they differ from each other."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def diversity_within(prompts: Sequence[str], samples: Tensor) -> float:
-    """Root mean square difference of two samples of one prompt, the mean over pairs, then over prompts.
+    """The root mean square difference of two samples of one prompt, averaged over pairs and then over prompts.
 
-    Prompts with one sample are left out; 0 if all are.
+    Prompts with one sample are left out; the result is 0 if that leaves none.
 
     Args:
-        prompts: one per sample (n).
+        prompts: n prompts, that of each sample.
         samples: pixels or latents (n, *S).
     """
     places: dict[str, list[int]] = {}

@@ -1,4 +1,4 @@
-"""What no reward sees of molecules: how likely the model finds them, and how they differ among each other."""
+"""What no reward measures in molecules: how likely the model finds them, and how much they differ from each other."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ NEIGHBOURS = 64
 
 @torch.no_grad()
 def nelbo_of(backbone: UDLM, samples: Tensor, draws: int = 8, seed: int = 0, batch_size: int = 256) -> Tensor:
-    """The model's bound on -log p(x0) in nats, by `draws` times in even strata of [1e-3, 1): (n,) float64.
+    """The model's bound on -log p(x0) in nats, averaged over `draws` times in even strata of [1e-3, 1): (n,) float64.
 
     Args:
         samples: clean tokens (n, L) int64.
 
     Raises:
-        ValueError: if there are no draws.
+        ValueError: if `draws` is below 1.
     """
     if draws < 1:
         raise ValueError(f"the NELBO is a mean over at least 1 draw, got {draws}")
@@ -40,11 +40,12 @@ def nelbo_of(backbone: UDLM, samples: Tensor, draws: int = 8, seed: int = 0, bat
 def excess(values: Tensor, rewards: Tensor, reference: Tensor, reference_rewards: Tensor) -> Tensor:
     """How far values (n,) lie above those of plain samples of the same reward: (n,) float64.
 
-    Rarer rewards are less likely by themselves; what is left is what a method adds. A plain value is the mean over the
-    reference (k,) with the nearest rewards: the nearest 64, and all that are as near as the last of these.
+    Samples of a rare reward are less likely by themselves; what is left is what a method adds. The value of plain
+    samples is the mean over those of the reference (k,) whose rewards are nearest: 64 of them, and all that are as near
+    as the last of these.
 
     Raises:
-        ValueError: if the reference holds fewer.
+        ValueError: if the reference holds fewer than 64.
     """
     if len(reference) < NEIGHBOURS:
         raise ValueError(f"a reference of plain samples needs at least {NEIGHBOURS}, got {len(reference)}")
@@ -56,10 +57,10 @@ def excess(values: Tensor, rewards: Tensor, reference: Tensor, reference_rewards
 
 
 def fingerprint_diversity(strings: Sequence[str]) -> float:
-    """1 - the mean Tanimoto similarity of all pairs of molecules, by Morgan fingerprints of radius 2; NaN below two.
+    """One minus the mean Tanimoto similarity of all pairs of molecules, by Morgan fingerprints of radius 2.
 
-    Strings that are no molecules are left out. It is the internal diversity of MOSES (Polykovskiy et al.,
-    arXiv 1811.12823), with p = 1.
+    Strings that are not molecules are left out; with fewer than two molecules it is NaN. It is the internal diversity
+    of MOSES (Polykovskiy et al., arXiv 1811.12823), with p = 1.
     """
     generator = rdFingerprintGenerator.GetMorganGenerator(2, fpSize=2048)
     prints = [generator.GetFingerprint(mol) for mol in map(parse, strings) if mol is not None]

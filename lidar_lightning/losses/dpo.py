@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class DPOTerms(NamedTuple):
-    """Per pair, each (B,)."""
+    """What `dpo_loss` computes for each pair; every tensor is (B,)."""
 
     loss: Tensor
     margin: Tensor
@@ -15,7 +15,7 @@ class DPOTerms(NamedTuple):
 
 
 def dpo_loss(chosen: Tensor, rejected: Tensor, chosen_ref: Tensor, rejected_ref: Tensor, beta: float) -> DPOTerms:
-    """-log sigmoid(margin), margin = -(beta / 2) [(e_w - e_w^ref) - (e_l - e_l^ref)], per pair.
+    """The loss of each pair: -log sigmoid(margin), margin = -(beta / 2) [(e_w - e_w^ref) - (e_l - e_l^ref)].
 
     Args:
         chosen, rejected: denoising errors e_w, e_l of the policy (B,), drawn with the same t and noise.

@@ -44,7 +44,7 @@ def posterior_cross_entropy(log_x: Tensor, x_t: Tensor, x0: Tensor, alpha: Tenso
     a proper score with a much lower variance than the NELBO estimate; weighted by 1 / (1 - alpha), which gives every
     noised token the same weight as in the NELBO, it also reaches a lower NELBO for the same compute.
 
-    Args: as `nelbo`.
+    The arguments are those of `nelbo`.
     """
     vocab_size = log_x.shape[-1]
     kappa = torch.log1p(vocab_size * alpha / (1 - alpha))

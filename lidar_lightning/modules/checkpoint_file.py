@@ -13,15 +13,15 @@ OF_A_RUN = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers"
 
 
 def read_checkpoint(path: str | Path, resume: bool = False) -> dict[str, Any]:
-    """A checkpoint, its tensors on the CPU.
+    """Reads a checkpoint; its tensors are on the CPU.
 
     Args:
         path: the file; ~ is the home folder.
         resume: whether a training is to go on from it.
 
     Raises:
-        ValueError: naming the file, if it is missing or damaged, holds more than tensors and settings, or lacks its
-            weights or, to resume from, the state of its training.
+        ValueError: if the file is missing or damaged, if it holds more than tensors and settings, or if it lacks the
+            weights or, where a training is to go on from it, the state of that training. The message names the file.
     """
     path = Path(path).expanduser()
     if not path.is_file():

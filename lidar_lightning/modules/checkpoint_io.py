@@ -11,10 +11,10 @@ from lidar_lightning.utils.files import sweep, write_atomically
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Checkpoints under a temporary name beside their own until they are whole.
+    """Writes each checkpoint under a temporary name in its own folder, and renames it once it is whole.
 
-    Lightning writes to the temporary folder of the system, where a killed run leaves its file, and copies from there if
-    that is another disk, so that a kill can leave half a checkpoint. URLs are left to it.
+    Lightning itself writes to the temporary folder of the system, where a killed run leaves its file behind. If that is
+    another disk, it then copies the file, so that a kill can leave half a checkpoint. URLs are still left to Lightning.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:

@@ -15,7 +15,7 @@ LAST = "last.ckpt"
 
 
 def save_last(folder: str | Path, **settings: Any) -> ModelCheckpoint:
-    """The callback that keeps the last.ckpt of a folder; settings are those of ModelCheckpoint."""
+    """The callback that keeps the last.ckpt of a folder; further settings are those of ModelCheckpoint."""
     return ModelCheckpoint(expand(folder), save_last=True, enable_version_counter=False, **settings)
 
 
@@ -29,11 +29,12 @@ def claim_folders(trainer: L.Trainer, ckpt_path: str | None) -> None:
     """Keeps a run from leaving the last.ckpt of another beside its own: each of its folders holds at most one.
 
     Args:
-        trainer: with the ModelCheckpoints of the run, which write over a last.ckpt from now on.
-        ckpt_path: what the run goes on from; "last" is the newest of these folders.
+        trainer: the trainer of the run; its ModelCheckpoints will write over a last.ckpt from now on.
+        ckpt_path: the checkpoint that the run goes on from; "last" is the newest one in these folders.
 
     Raises:
-        ValueError: naming a last.ckpt of another run than the one that goes on, or one that is damaged.
+        ValueError: if a folder holds the last.ckpt of another run than the one that goes on, or a damaged one. The
+            message names it.
     """
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, ModelCheckpoint) or not callback.save_last or callback.dirpath is None:

@@ -14,21 +14,21 @@ from lidar_lightning.samplers.lidar import LiDAR
 class LiDARModule(SamplingModule):
     """Draws samples whose reward is raised by lookahead banks: `SamplingModule` with `samplers.LiDAR`.
 
-    For each prompt a bank of few-step samples is drawn, or found in `out`/banks, and scored; then the full solver runs,
-    guided by its closed form, from pure noise or, with `restart`, from its members.
+    For each prompt a bank of few-step samples is drawn, or found in `out`/banks, and scored. Then the full solver runs,
+    guided by the closed form of the bank, from pure noise or, with `restart`, from noised members of the bank.
 
     Args:
         backbone: the model to guide; `--ckpt_path` may give it weights or adapters trained by `DPOModule`.
         reward: what to raise (lowered if its `higher_is_better` is False).
         lookahead: how banks are drawn; None samples the plain model.
         steps: network calls of the full solver, per sample.
-        metrics: rewards that are scored and stored, but do not guide.
+        metrics: further rewards that are scored and stored, but do not guide.
         seed: fixes all random numbers of the run.
-        method: name of this run in its tables.
-        out: folder of the run; None returns predictions only.
-        training_data: SMILES file against which novelty is measured; None takes QM9.
-        settings: scale, temperature, ess, start, stop, restart, candidates, rounds and moves, see `LiDARSettings`;
-            candidates in rounds are those of the prompt, otherwise each sample has its own.
+        method: the name of this run in its tables.
+        out: the folder of the run; None only returns predictions.
+        training_data: a SMILES file against which novelty is measured; None takes QM9.
+        settings: scale, temperature, ess, start, stop, restart, candidates, rounds and moves, see `LiDARSettings`. With
+            rounds, all samples of a prompt share their candidates; otherwise each sample has its own.
 
     Raises:
         ValueError: if a setting is out of range, or a checkpoint is of another architecture.

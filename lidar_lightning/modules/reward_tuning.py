@@ -27,7 +27,7 @@ class RewardTuningModule(TuningModule):
 
     Args:
         backbone: the model to fine-tune.
-        reward: differentiable; lowered if its `higher_is_better` is False.
+        reward: a differentiable reward; it is lowered if its `higher_is_better` is False.
         method: "refl" or "draft".
         steps: network calls per sample.
         truncation: K in [1, steps]; None takes the published 1 for "draft", and a quarter of the steps for "refl".

@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 
 class SamplingModule(L.LightningModule):
-    """Draws samples of prompts by a sampler, and decodes and scores them.
+    """Draws samples for prompts by a sampler, decodes them, and scores them.
 
-    With `out`, every finished batch is on disk, a killed run goes on where it stopped, and the end writes tables,
-    summary and report (see `runs`). Every sample has its own random stream, so that neither batches nor the number
+    With `out`, every finished batch is on disk, a killed run goes on where it stopped, and tables, summary and report
+    are written at the end (see `runs`). Every sample has its own random stream, so that neither batches nor the number
     of devices change what is drawn. Lookahead banks are found in `out`/banks, or drawn, scored and stored there.
 
     Args:
@@ -40,15 +40,15 @@ class SamplingModule(L.LightningModule):
         sampler: the method, such as `samplers.LiDAR`, `samplers.BestOfN` or your own.
         steps: network calls of the full solver, per sample.
         temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None for samplers that need none.
-        metrics: rewards that are scored and stored, but do not guide.
+        metrics: further rewards that are scored and stored, but do not guide.
         seed: fixes all random numbers of the run.
-        method: name of this run in its tables.
-        out: folder of the run; None returns predictions only.
-        training_data: SMILES file against which novelty is measured; None takes QM9.
+        method: the name of this run in its tables.
+        out: the folder of the run; None only returns predictions.
+        training_data: a SMILES file against which novelty is measured; None takes QM9.
 
     Raises:
-        ValueError: if a setting is out of range, or a checkpoint is of another architecture; when it predicts, if a
-            sampler that draws all samples of a prompt together is given a part of them.
+        ValueError: if a setting is out of range or a checkpoint is of another architecture; while predicting, if a
+            sampler that draws all samples of a prompt together is given batches with a part of them.
     """
 
     def __init__(
@@ -108,11 +108,11 @@ class SamplingModule(L.LightningModule):
 
     @property
     def lookahead(self) -> Lookahead | None:
-        """How the sampler draws its banks, if it does."""
+        """How the sampler draws its banks; None if it draws none."""
         return self.sampler.lookahead
 
     def setup(self, stage: str) -> None:
-        """Shows what is drawn in place of Lightning's bar, which counts batches."""
+        """Shows our progress line, which counts samples, in place of Lightning's bar, which counts batches."""
         if stage == "predict" and (bar := self.trainer.progress_bar_callback):
             bar.disable()
 
@@ -143,7 +143,7 @@ class SamplingModule(L.LightningModule):
         """The scored bank of a prompt, on the device of the backbone; it needs no trainer.
 
         Raises:
-            ValueError: if the sampler rests on none.
+            ValueError: if the sampler uses no bank.
         """
         if not self.lookahead:
             raise ValueError(f"{type(self.sampler).__name__} has no lookahead, so that there is no bank")
@@ -156,7 +156,10 @@ class SamplingModule(L.LightningModule):
         return self.banks[key]
 
     def predict_step(self, batch: dict[str, list], batch_idx: int) -> Part:
-        """The samples {"prompts": P strings, "indices": B sample indices each}: those on disk, the others drawn."""
+        """The samples of a batch {"prompts": P strings, "indices": B sample indices of each}.
+
+        Those that are on disk are read, and the others are drawn.
+        """
         prompts, indices = batch["prompts"], batch["indices"]
         found = {prompt: self.run and self.run.get(prompt, indices) for prompt in prompts}
         missing: dict[tuple[int, ...], list[str]] = {}
@@ -172,7 +175,7 @@ class SamplingModule(L.LightningModule):
         return whole.take([places[prompt, index] for prompt in prompts for index in indices])
 
     def draw(self, prompts: Sequence[str], indices: Sequence[int]) -> Part:
-        """Draws, decodes and scores samples of these indices of each prompt; of a run, they are stored."""
+        """Draws, decodes and scores the samples of these indices for each prompt; in a run they are stored as well."""
         together = self.sampler.several and not self.reward.relative
         runs = [list(prompts)] if together else [[prompt] for prompt in prompts]
         parts = []
@@ -209,7 +212,7 @@ class SamplingModule(L.LightningModule):
         return self.run.put(part) if self.run else part
 
     def drawn(self) -> dict[str, list[int]]:
-        """Prompt to the indices of its samples, of all batches that this run went through on any device."""
+        """From each prompt to the indices of its samples, over all batches that any device of this run has finished."""
         batches = cast(Any, self.trainer.predict_dataloaders).dataset
         count = int(sum(self.trainer.num_predict_batches)) * self.trainer.world_size
         items = [batches[place] for place in range(min(count, len(batches)))]

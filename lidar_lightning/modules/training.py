@@ -11,7 +11,7 @@ from lidar_lightning.utils.seeding import stream_seed
 
 
 class TrainingModule(L.LightningModule):
-    """A LightningModule whose run, killed and gone on with, ends at the weights of one that was not.
+    """A LightningModule whose run ends at the same weights whether or not it was killed and resumed in between.
 
     All random numbers of a training step, dropout's too, are a function of the seed, the step, the batch and the
     process. The seed is that of torch when the run began; it stays with the checkpoints.

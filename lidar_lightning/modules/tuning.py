@@ -21,15 +21,16 @@ from lidar_lightning.utils.files import expand
 
 
 class TuningModule(TrainingModule):
-    """A backbone of which LoRA adapters, or all weights, are trained. Checkpoints of LoRA hold the adapters alone.
+    """Trains LoRA adapters of a backbone, or all of its weights. Checkpoints of LoRA hold the adapters alone.
 
     Args:
         backbone: the model to fine-tune.
         lora: adapters, or None for full fine-tuning.
         lr: peak learning rate of AdamW, above 0, reached after `warmup` optimizer steps.
-        warmup: optimizer steps, at least 0.
+        warmup: number of optimizer steps over which the rate rises, at least 0.
         decay: last fraction of all steps, in [0, 1], over which the rate falls to 0; 0 keeps it.
-        export: of image models, folder for the trained LoRA as stock diffusers loads it, written at the end.
+        export: for image models, the folder into which the trained LoRA is written at the end, in the form that stock
+            diffusers loads.
 
     Raises:
         ValueError: if the backbone already holds trained adapters, a setting is out of range, or, once a run starts,

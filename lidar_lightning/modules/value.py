@@ -39,8 +39,8 @@ class ValueModule(TrainingModule):
 
     target "soft" fits log E[exp(lambda r(x0)) | x_t], what SVDD should follow, by the loss exp(d) - d - 1 with
     d = lambda r - v, whose minimum it is; "mean" fits E[lambda r(x0) | x_t] by the squared error, as the authors do.
-    Tokens (L,) are embedded; pixels and latents (C, H, W) meet two convolutions; all other shapes are flattened. It
-    knows no prompt: of a text-to-image model it is the value of the one prompt whose rollouts it saw.
+    Tokens (L,) are embedded; pixels and latents (C, H, W) pass two convolutions; all other shapes are flattened. The
+    network is not told a prompt: for a text-to-image model it holds for the one prompt whose rollouts it was fitted on.
 
     Args:
         shape: *S of one sample.
@@ -87,7 +87,7 @@ class ValueModule(TrainingModule):
         """The module that `trainer.fit` left in a checkpoint.
 
         Raises:
-            ValueError: naming the file, if it is missing or no such checkpoint.
+            ValueError: if the file is missing or is no such checkpoint. The message names it.
         """
         checkpoint = read_checkpoint(path)
         if "value" not in checkpoint:

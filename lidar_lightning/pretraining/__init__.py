@@ -1,4 +1,4 @@
-"""Pre-training: what only the shipped checkpoints needed."""
+"""Pre-training: how the shipped checkpoints were trained from scratch."""
 
 from lidar_lightning.pretraining.udlm import PretrainModule
 

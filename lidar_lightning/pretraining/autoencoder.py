@@ -16,9 +16,9 @@ class AutoencoderModule(MuonModule):
     `verdicts` still finds what the caption says.
 
     Args:
-        vae: the autoencoder.
+        vae: the autoencoder to train.
         lr: peak learning rate.
-        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps over which the rate rises and falls, see `rise_and_fall`.
         kl: weight of the Kullback-Leibler divergence from the standard normal, in nats per latent number.
     """
 

@@ -29,13 +29,14 @@ class LatentPretrainModule(MuonModule):
     pipeline that `verdicts` finds correct, and the same by category.
 
     Args:
-        pipe: the pipeline; the weights of its parts are trained in place.
+        pipe: the pipeline whose weights are trained in place.
         lr: peak learning rate of Muon and AdamW.
-        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
-        dropout: fraction of captions that are left out, in [0, 1].
-        per_category: held-out captions of each category drawn at each validation, one picture each; 0 draws none.
-        steps: of the pipeline's sampler.
-        guidance: scale of the classifier-free guidance of those pictures.
+        warmup_fraction, decay: fractions of all steps over which the rate rises and falls, see `rise_and_fall`.
+        dropout: fraction of captions that are left empty, in [0, 1].
+        per_category: number of held-out captions of each category for which each validation draws one picture; 0 draws
+            none.
+        steps: network calls of the pipeline's sampler for those pictures.
+        guidance: scale of the classifier-free guidance for those pictures.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class LatentPretrainModule(MuonModule):
 
     @torch.no_grad()
     def accuracy(self, prompts: Sequence[str]) -> dict[str, float]:
-        """The fraction of correct pictures, one per prompt: "accuracy" over all, and by category."""
+        """The fraction of correct pictures, of one per prompt: under "accuracy" over all, and by category."""
         generators = [torch.Generator().manual_seed(stream_seed(0, prompt, 0)) for prompt in prompts]
         images = self.draw(prompts, generators).float().clamp(0, 1)
         correct: dict[str, list[bool]] = {"accuracy": []}
@@ -115,9 +116,9 @@ class LatentPretrainModule(MuonModule):
 
 
 class StableDiffusionPretrain(LatentPretrainModule):
-    """A StableDiffusionPipeline: its UNet predicts what its scheduler's `prediction_type` says, eps or v.
+    """Fits a StableDiffusionPipeline: its UNet predicts what its scheduler's `prediction_type` says, eps or v.
 
-    Noise levels are even in the schedule's timesteps.
+    Noise levels are drawn evenly from the schedule's timesteps.
     """
 
     def error(self, latents: Tensor, prompts: Sequence[str], u: Tensor, noise: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class StableDiffusionPretrain(LatentPretrainModule):
 
 
 class FluxPretrain(LatentPretrainModule):
-    """A FluxPipeline: its transformer predicts the velocity eps - x0 at x_t = (1 - t) x0 + t eps.
+    """Fits a FluxPipeline: its transformer predicts the velocity eps - x0 at x_t = (1 - t) x0 + t eps.
 
     The noise levels t are logit-normal (Esser et al., arXiv 2403.03206).
     """

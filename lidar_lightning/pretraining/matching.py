@@ -24,7 +24,7 @@ class MatchingModule(MuonModule):
     Args:
         model: the scorer.
         lr: peak learning rate.
-        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        warmup_fraction, decay: fractions of all steps over which the rate rises and falls, see `rise_and_fall`.
         noise: largest standard deviation of the noise, in units of the [0, 1] range.
     """
 
@@ -42,13 +42,13 @@ class MatchingModule(MuonModule):
         self.model, self.noise = model, noise
 
     def disturb(self, images: Tensor) -> Tensor:
-        """Pictures (n, 3, H, W) mixed with their 3 x 3 means and noise, by another amount each."""
+        """Pictures (n, 3, H, W), each blurred by its 3 x 3 means and made noisy by a random amount of its own."""
         some = torch.rand(2, len(images), 1, 1, 1, device=images.device)
         images = torch.lerp(images, F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False), some[0])
         return (images + self.noise * some[1] * torch.randn_like(images)).clamp(0, 1)
 
     def log_odds(self, images: Tensor, claims: list[list[str]]) -> Tensor:
-        """Of pictures (n, 3, 64, 64) with k captions each: (n, k)."""
+        """Log-odds (n, k) that each of k captions is true of its picture, for pictures (n, 3, 64, 64)."""
         places = self.model.embed_images(images).repeat_interleave(len(claims[0]), 0)
         return self.model.log_odds(places, [claim for row in claims for claim in row]).view(len(claims), -1)
 
@@ -71,13 +71,13 @@ class MatchingModule(MuonModule):
                 self.log(f"val/twin-{category}", right[rows].mean(), batch_size=len(rows), on_epoch=True)
 
     def own_and_near(self, batch: dict[str, Any]) -> Tensor:
-        """Log-odds of every picture with its own caption and with its twin's: (n, 2), of a batch with twins."""
+        """Log-odds (n, 2) of every picture of a batch with twins, with its own caption and with its twin's."""
         prompts = batch["prompt"]
         return self.log_odds(batch["image"], [[prompt, prompts[row ^ 1]] for row, prompt in enumerate(prompts)])
 
     @torch.no_grad()
     def standardise(self, batch: dict[str, Any]) -> None:
-        """Sets the scorer's mean and standard deviation by a batch with twins, over own and twins' captions."""
+        """Sets the scorer's mean and standard deviation to those of a batch with twins, over both captions of each."""
         self.model.eval()
         odds = self.own_and_near(batch)
         self.model.mean.copy_(odds.mean())

@@ -10,14 +10,14 @@ from lidar_lightning.pretraining.optim import MuonAdamW, check_fractions, rise_a
 
 
 class MuonModule(TrainingModule, ABC):
-    """Trains its hidden matrices with Muon and all other weights with AdamW, see `MuonAdamW`.
+    """A module whose hidden matrices are trained with Muon and all other weights with AdamW, see `MuonAdamW`.
 
     Args:
-        lr: peak learning rate of both.
-        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
+        lr: peak learning rate of both optimizers.
+        warmup_fraction, decay: fractions of all steps over which the rate rises and falls, see `rise_and_fall`.
 
     Raises:
-        ValueError: if the rate is not above 0, or the two are not fractions that share a run.
+        ValueError: if the rate is not above 0, or if the fractions are not at least 0 with a sum of at most 1.
     """
 
     def __init__(self, lr: float, warmup_fraction: float, decay: float):

@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices of a network, AdamW for everything else, as one optimizer; and their learning rate."""
+"""One optimizer of Muon for a network's hidden matrices and AdamW for everything else, and its learning rate."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -45,7 +45,7 @@ class MuonAdamW(Optimizer):
     Args:
         matrices: hidden weights of two dimensions, or kernels of convolutions.
         others: embeddings, gains, biases, modulation and output layers.
-        lr: of both; Muon's update is rescaled to the root mean square of AdamW's, so that they share it.
+        lr: learning rate of both; Muon's update is rescaled to the root mean square of AdamW's, so that they share it.
     """
 
     def __init__(self, matrices: Iterable[nn.Parameter], others: Iterable[nn.Parameter], lr: float):
@@ -77,21 +77,23 @@ class MuonAdamW(Optimizer):
 
 
 def check_fractions(warmup_fraction: float, decay: float) -> None:
-    """Raises ValueError if the two are not fractions that share a run."""
+    """Raises ValueError unless the two fractions are at least 0 and add up to at most 1."""
     if not 0 <= warmup_fraction <= 1 - decay <= 1:
         raise ValueError(
-            f"warmup_fraction and decay are fractions of the run and share it, got {warmup_fraction} and {decay}"
+            "warmup_fraction and decay are fractions of one run: each must be at least 0 and their sum at most 1, "
+            f"got {warmup_fraction} and {decay}"
         )
 
 
 def rise_and_fall(optimizer: Optimizer, total: int, warmup_fraction: float, decay: float) -> LambdaLR:
-    """A learning rate that rises over the first part of `total` steps, `warmup_fraction`, and falls to zero over the
-    last, `decay`.
+    """A learning rate that rises from zero, stays constant, and falls to zero, over `total` steps.
 
-    Between them it is constant, so that a run can be resumed from before its decay with more steps.
+    It rises over the first `warmup_fraction` of the steps and falls over the last `decay` of them.
+
+    Since it is constant in between, a run can be resumed from before its decay with more steps.
 
     Raises:
-        ValueError: if the two are not fractions that share a run.
+        ValueError: unless the two fractions are at least 0 and add up to at most 1.
     """
     check_fractions(warmup_fraction, decay)
 

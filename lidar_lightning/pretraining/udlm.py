@@ -14,16 +14,16 @@ from lidar_lightning.utils.seeding import Generators, stream_seed
 class PretrainModule(MuonModule):
     """Fits UDLM on clean tokens by the posterior cross-entropy, weighted like the NELBO.
 
-    Use lightning's `EMAWeightAveraging` callback for the weights that are validated and exported. Validation logs
+    Use Lightning's `EMAWeightAveraging` callback for the weights that are validated and exported. Validation logs
     `val/nelbo` in nats per molecule and `val/valid`, the valid fraction of `samples` molecules drawn by the default
     solver.
 
     Args:
         backbone: the model to train.
         lr: peak learning rate of Muon and AdamW.
-        warmup_fraction, decay: fractions of all steps in which it rises and falls, see `rise_and_fall`.
-        samples: molecules drawn at each validation; 0 draws none.
-        compile: compile the network (worth it on a CPU in bfloat16 too).
+        warmup_fraction, decay: fractions of all steps over which the rate rises and falls, see `rise_and_fall`.
+        samples: number of molecules drawn at each validation; 0 draws none.
+        compile: whether to compile the network, which pays on a CPU in bfloat16 too.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""What everything rests on, and nothing of diffusion models: files, tables, random streams, messages."""
+"""Tools of all other packages that know nothing of diffusion models: files, tables, random streams, messages."""

@@ -1,4 +1,4 @@
-"""Work on as many rows at a time as fit the memory of the device."""
+"""Working on no more rows at a time than fit into the memory of the device."""
 
 import logging
 from collections.abc import Callable
@@ -10,9 +10,10 @@ logger = logging.getLogger(__name__)
 
 
 def in_chunks(work: Callable[[int, int], Tensor], total: int, size: int | None = None) -> list[Tensor]:
-    """[work(start, stop), ...] over consecutive ranges of `total` rows, `size` rows each, or all at once.
+    """Calls work(start, stop) on consecutive ranges of `total` rows and returns the list of results.
 
-    A range that does not fit the memory of the device is halved, and the ranges after it are no larger.
+    A range has `size` rows, or all of them if that is None. If a range does not fit into the memory of the device, it
+    is halved, and the ranges after it are no larger.
 
     Raises:
         torch.OutOfMemoryError: if a single row does not fit.

@@ -1,8 +1,9 @@
 """What tells one object from another, as JSON: for the settings of a run folder and the versions of stored scores.
 
-Of functions and classes that is what they do, not what they are called: a hash of their compiled code (which, unlike
-the file it came from, is what runs), of the values they were made with, and of the functions, classes and constants of
-the user's own files that they use. Another version of Python compiles to other code, and so counts as a change.
+Functions and classes are told apart by what they do, not by their names: by a hash of their compiled code (which,
+unlike the file it came from, is what runs), of the values they were made with, and of the functions, classes and
+constants of the user's own files that they use. Another version of Python compiles to other code, and so counts as a
+change.
 """
 
 import functools
@@ -32,12 +33,13 @@ CONSTANTS = (str, bytes, int, float, bool, type(None), list, tuple, set, frozens
 def describe(value: Any, within: tuple[int, ...] = ()) -> Any:
     """An object, and what it is made of, as JSON.
 
-    That is class and public settings; of networks and tensors a fingerprint; of functions and classes the import path
-    and, but for those of this package, a hash of what they do; of what has one, such as rewards, its `described()`.
+    An object is described by what its method `described()` returns, if it has one, as rewards do; a network or tensor
+    by a fingerprint; a function or class by its import path and, unless it is of this package, a hash of what it does;
+    any other object by its class and its public settings.
 
     Args:
-        value: any object; one that has nothing to be told apart by is named in a warning.
-        within: ids of the objects that hold it; what holds itself is described once.
+        value: any object; a warning names one that has nothing by which it could be told from another.
+        within: ids of the objects that hold it, so that an object that holds itself is described once.
     """
     if isinstance(value, str | int | float | bool | None):
         return value
@@ -75,17 +77,17 @@ def describe(value: Any, within: tuple[int, ...] = ()) -> Any:
 
 
 def digest(value: Any) -> str:
-    """16 hexadecimal digits that stand for what `describe` says."""
+    """A hash, of 16 hexadecimal digits, of what `describe` says."""
     return _hash(json.dumps(describe(value), sort_keys=True).encode())
 
 
 def is_package(code: Any) -> bool:
-    """Whether a class or function is of this package, whose versions are kept by hand."""
+    """Whether a class or function belongs to this package, whose versions are kept by hand."""
     return str(code.__module__).partition(".")[0] == PACKAGE
 
 
 def public_settings(value: Any) -> dict[str, Any]:
-    """The attributes of an object that are neither private nor computed once and kept."""
+    """The attributes of an object that are neither private nor cached results."""
     return {
         key: item
         for key, item in getattr(value, "__dict__", {}).items()

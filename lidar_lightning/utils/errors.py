@@ -1,4 +1,4 @@
-"""One line for whatever went wrong: the cause that jsonargparse wraps in many lines, with the key where it happened."""
+"""One line for any error: the cause, which jsonargparse wraps in many lines, with the key where it happened."""
 
 import argparse
 import difflib
@@ -31,11 +31,11 @@ def one_line(error: BaseException, homes: Sequence[str] = ()) -> tuple[str, bool
     """What an error says, in one line that begins with the key of the configuration where it happened, if there is one.
 
     Args:
-        error: what went wrong.
-        homes: modules whose classes are named in a YAML.
+        error: the exception.
+        homes: modules whose classes may be named in a YAML.
 
     Returns:
-        the line, and whether the input is at fault.
+        the line, and whether the input is at fault rather than this software.
     """
     links = list(_links(error))
     files = [note for link in links for note in getattr(link, "__notes__", ())][:1]
@@ -46,7 +46,7 @@ def one_line(error: BaseException, homes: Sequence[str] = ()) -> tuple[str, bool
 
 
 def closest(word: str, known: Iterable[str]) -> str:
-    """A question after the names that a misspelt one is near to, or all names if there are no more than twenty."""
+    """Asks whether a misspelt name means one of the known names near it; if none is near, names up to twenty."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, 3, 0.7)
     if near:

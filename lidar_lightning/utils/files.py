@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and paths and names as users give them."""
+"""Files that are written whole or not at all, and the paths and names that users give."""
 
 import os
 import platform
@@ -16,12 +16,12 @@ TEMPORARY, LOCK = ".lidar-tmp", ".lidar-lock"
 
 
 def expand(path: str | Path) -> Path:
-    """A path as a user gives it: ~ is the home folder."""
+    """A path that a user gave, in which ~ stands for the home folder."""
     return Path(path).expanduser()
 
 
 def check_name(what: str, name: str) -> str:
-    """The name, if it can be that of one file or folder. Raises ValueError otherwise."""
+    """Returns the name if a file or folder can have it, and raises ValueError otherwise."""
     if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name) or len(name.encode()) > 200:
         raise ValueError(
             f"{what} names a folder, so that it may be neither empty, '.' nor '..', nor hold '/', '\\' or line breaks, "
@@ -31,9 +31,9 @@ def check_name(what: str, name: str) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes to a temporary name, then renames. Raises OSError naming the path; nothing is left behind.
+    """Writes under a temporary name, then renames. If that fails, nothing is left behind and OSError names the path.
 
-    What a killed process leaves is removed by `sweep`.
+    The temporary file that a killed process leaves is removed by `sweep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}{TEMPORARY}")
@@ -49,7 +49,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes left in a folder: temporary files, and locks that nobody holds."""
+    """Removes what killed processes left in a folder: temporary files, and locks that no process holds."""
     for path in folder.glob(f".*{TEMPORARY}"):
         if _abandoned(path):
             path.unlink(missing_ok=True)
@@ -70,10 +70,10 @@ def _abandoned(temporary: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, timeout: float = -1) -> Iterator[None]:
-    """Holds off other processes that want to write a path; a killed process lets go, and no lock stays behind.
+    """Keeps other processes from writing a path meanwhile. A process that is killed gives up its lock.
 
     Raises:
-        TimeoutError: if another process holds it for longer than the timeout in seconds; -1 waits for it.
+        TimeoutError: if another process holds the lock for longer than `timeout` seconds; -1 waits without an end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with _held(path.with_name(f".{path.name}{LOCK}"), timeout):

@@ -1,13 +1,13 @@
-"""Names of repositories on the Hugging Face hub, of which one may mean a certain revision."""
+"""Names of repositories on the Hugging Face hub, with or without a revision."""
 
 import os
 from pathlib import Path
 
 
 def at_revision(name: str) -> tuple[str, str | None]:
-    """A repository and its revision (branch, tag or commit), from OWNER/REPOSITORY@REVISION; None is its newest.
+    """Splits OWNER/REPOSITORY@REVISION into repository and revision: a branch, tag or commit, or None for the newest.
 
-    A path that exists is left as it is, but for ~, which is the home folder.
+    A path that exists is returned as it is, except that ~ stands for the home folder.
     """
     name = os.path.expanduser(name)
     if "@" not in name or Path(name).exists():

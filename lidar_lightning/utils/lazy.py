@@ -6,9 +6,9 @@ from typing import Any
 
 
 def lazy_attributes(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module's `__getattr__` (PEP 562) that imports each name of `homes` from the module where it lives.
+    """A module's `__getattr__` (PEP 562) that imports each name of `homes` from the module that defines it.
 
-    A name whose home is the module of that name is the module itself.
+    A name that is given its own module's path stands for that module itself.
     """
 
     def getattribute(name: str) -> Any:

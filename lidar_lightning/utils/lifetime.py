@@ -14,9 +14,9 @@ PARENT = "LIDAR_PARENT"
 
 
 def end_with_parent() -> None:
-    """Ties this process to the `lidar` that started it, if one did, and will tie those that it starts to itself.
+    """Makes this process end when the `lidar` that started it ends, if one did; those that it starts will do the same.
 
-    On Linux the kernel ends it at once; everywhere a thread looks every second whether the parent is still the same.
+    On Linux the kernel ends it at once; on other systems a thread checks every second whether the parent still runs.
     """
     parent = int(os.environ.get(PARENT, 0))
     os.environ[PARENT] = str(os.getpid())

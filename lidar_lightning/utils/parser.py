@@ -1,4 +1,4 @@
-"""What jsonargparse is to know of our classes and commands."""
+"""A jsonargparse parser that knows how our classes and commands are made."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 
 class SettingsParser(ArgumentParser):
-    """Sees every setting of a class method such as `from_pretrained`, those that it hands to its class included."""
+    """Finds every setting of a class method such as `from_pretrained`, including those that it passes to its class."""
 
     def add_function_arguments(self, function: Callable, *args: Any, **options: Any) -> list[str]:
         owner = getattr(function, "__self__", None)
@@ -17,5 +17,5 @@ class SettingsParser(ArgumentParser):
         return super().add_function_arguments(function, *args, **options)
 
     def add_argument(self, *names: Any, **options: Any) -> Any:
-        """Every command takes -c for --config."""
+        """Adds an argument; --config may be written -c in every command."""
         return super().add_argument(*(("-c",) if names == ("--config",) else ()), *names, **options)

@@ -1,4 +1,4 @@
-"""Pictures as PNG files: pixels are tensors everywhere else."""
+"""Pictures that come in or go out, as files or as other libraries hold them; everywhere else pixels are tensors."""
 
 import io
 import math
@@ -20,13 +20,13 @@ TOLERANCE = 1e-3
 
 
 def check_pixels(what: str, pixels: Any) -> Tensor:
-    """The pixels, if they are images. Values are looked at once, which waits for the device.
+    """Returns the pixels if they are images. Their values are read, which waits for the device.
 
     Args:
-        what: who takes them, for the message, such as "reward 'x' scores".
+        what: the beginning of the message, such as "reward 'x' scores".
 
     Raises:
-        ValueError: if this is no float tensor (n, 3, H, W), n >= 1, with values in [0, 1].
+        ValueError: unless they are a float tensor (n, 3, H, W), n >= 1, with values in [0, 1].
     """
     if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
         received = f"a tensor of {pixels.dtype}" if isinstance(pixels, Tensor) else type(pixels).__name__
@@ -46,14 +46,14 @@ def check_pixels(what: str, pixels: Any) -> Tensor:
 
 
 def as_pixels(images: Any) -> Tensor:
-    """Pictures in the forms people have them as a float32 tensor (n, 3, H, W) in [0, 1].
+    """Converts pictures in any of the usual forms to a float32 tensor (n, 3, H, W) in [0, 1].
 
     Args:
         images: one of these or a list of them, all of one size: a PIL image, an array (H, W, 3) or tensor (3, H, W) in
             bytes or in [0, 1]; or a batch (n, H, W, 3) or (n, 3, H, W).
 
     Raises:
-        ValueError: if these are none, or pictures of several sizes.
+        ValueError: if they are not pictures in one of these forms, or are of several sizes.
     """
     if isinstance(images, Image.Image):
         images = [images]
@@ -70,7 +70,7 @@ def as_pixels(images: Any) -> Tensor:
 
 
 def one_picture(image: Any) -> Tensor:
-    """One picture of `as_pixels`: (3, H, W)."""
+    """Converts one picture in any of the forms that `as_pixels` takes: (3, H, W)."""
     if isinstance(image, Image.Image):
         image = np.asarray(image.convert("RGB"))
     if isinstance(image, np.ndarray) and image.ndim == 3:
@@ -85,12 +85,12 @@ def one_picture(image: Any) -> Tensor:
 
 
 def slug(text: str) -> str:
-    """A prompt as part of a file name."""
+    """A prompt in a form that can be part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "prompt"
 
 
 def to_png(pixels: Tensor, texts: Mapping[str, str] | None = None) -> bytes:
-    """A picture (3, H, W) in [0, 1] as a PNG file, with texts in its metadata."""
+    """The bytes of a PNG file of a picture (3, H, W) in [0, 1], with texts in its metadata."""
     info = PngInfo()
     for key, value in (texts or {}).items():
         info.add_itxt(key, value)
@@ -109,7 +109,7 @@ def read_picture(source: Path | bytes, name: str = "") -> Tensor:
     """The pixels (3, H, W) float32 in [0, 1] of an image file or its bytes.
 
     Raises:
-        ValueError: naming it, if it cannot be read.
+        ValueError: if it cannot be read; the message gives its name.
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
@@ -121,7 +121,7 @@ def read_picture(source: Path | bytes, name: str = "") -> Tensor:
 
 
 def fit(pixels: Tensor, height: int, width: int) -> Tensor:
-    """A picture (3, H, W) scaled to cover (height, width), without distortion, and cut to it around its centre."""
+    """Scales a picture (3, H, W) without distortion until it covers (height, width), and cuts it around its centre."""
     scale = max(height / pixels.shape[1], width / pixels.shape[2])
     size = [math.ceil(pixels.shape[1] * scale - 1e-6), math.ceil(pixels.shape[2] * scale - 1e-6)]
     if size != list(pixels.shape[1:]):
@@ -131,7 +131,7 @@ def fit(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def grid(pictures: Tensor, columns: int | None = None) -> Tensor:
-    """Pictures (n, 3, H, W) as one (3, R (H + 2) - 2, C (W + 2) - 2), two white pixels apart."""
+    """Sets pictures (n, 3, H, W) two white pixels apart in one picture (3, R (H + 2) - 2, C (W + 2) - 2)."""
     count, _, height, width = pictures.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = -(-count // columns)

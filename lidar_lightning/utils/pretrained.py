@@ -23,26 +23,27 @@ class HubModel(PyTorchModelHubMixin):
     """A model in a folder with config.json, its constructor's arguments, and model.safetensors.
 
     Attributes:
-        published: keys that published configurations have beside the arguments, and that change nothing here. Those of
-            every transformers configuration count too.
+        published: keys that published configurations have beyond the arguments, and that change nothing here. The keys
+            of every transformers configuration are ignored too.
     """
 
     published: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def load(cls, name: str | Path, what: str, advice: str = "", **settings: Any) -> Self:
-        """The model of a shipped name, a folder or a hub repository (at OWNER/REPOSITORY@REVISION).
+        """Loads the model of a shipped name, a folder, or a hub repository (OWNER/REPOSITORY, perhaps @REVISION).
 
         Args:
-            what: it is, in messages.
-            advice: if there is none.
+            name: the shipped name, folder or repository.
+            what: what messages call the model, such as "UDLM checkpoint".
+            advice: what the message adds if there is no such model.
 
         Raises:
             ValueError: if it cannot be found, its configuration is damaged or has an unknown key, or its weights are
                 damaged, not finite or of another architecture.
         """
         if not isinstance(name, str | Path):
-            raise ValueError(f"a {what} is named by a shipped name, a folder or a hub repository, got {name!r}")
+            raise ValueError(f"a {what} is given by a shipped name, a folder or a hub repository, got {name!r}")
         repository, revision = at_revision(str(name))
         source = asset_path(repository) or Path(repository).expanduser()
         if not source.is_dir():

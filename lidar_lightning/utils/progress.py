@@ -18,14 +18,14 @@ _lines: list[tuple[Progress, TaskID] | None] = []
 def working(
     what: str, total: float | None = None, done: float = 0, reward: float | None = None, hidden: bool = False
 ) -> Iterator[None]:
-    """Shows a line while its block runs; within another, one below it.
+    """Shows a progress line while its block runs, below those of the blocks around it.
 
     Args:
-        what: is being done.
-        total: of what `advance` will be told; None does not know it.
-        done: of it, before.
-        reward: the mean so far, if there is one.
-        hidden: show nothing, also within.
+        what: the text that says what is being done.
+        total: the sum of what `advance` will be told; None if it is not known.
+        done: how much of the total was done before, in a run that goes on.
+        reward: the mean reward so far, if there is one.
+        hidden: whether to show nothing, nor anything of the blocks within.
     """
     console = Console(stderr=True)
     outer = _lines[-1] if _lines else None
@@ -49,14 +49,14 @@ def working(
 
 
 def advance(amount: float) -> None:
-    """So much more of the innermost work is done."""
+    """Adds an amount to what is done of the innermost work."""
     if _lines and _lines[-1]:
         progress, line = _lines[-1]
         progress.update(line, advance=amount)
 
 
 def scored(rewards: Tensor) -> None:
-    """Shows the mean of the rewards that were given last."""
+    """Shows the mean of these rewards, until others are given."""
     if _lines and _lines[-1]:
         progress, line = _lines[-1]
         progress.update(line, reward=_said(rewards.double().mean().item()))

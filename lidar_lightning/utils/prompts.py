@@ -1,4 +1,4 @@
-"""Prompts as users give them: some, or a file of them."""
+"""Prompts that users give: one, several, or a file of them."""
 
 import json
 import logging
@@ -16,12 +16,13 @@ OTHER_FILES = (".json", ".yaml", ".yml", ".tsv", ".parquet", ".xlsx", ".gz", ".z
 
 
 def read_prompts(path: str | Path, column: str = "prompt") -> list[str]:
-    """Prompts of a file: a line each (.txt), or the field or column `prompt` (.jsonl, .csv).
+    """Reads the prompts of a file: one on each line (.txt), or the field or column `column` (.jsonl, .csv).
 
     Blank lines are left out, with a warning that counts them.
 
     Raises:
-        ValueError: if the file is missing or of another kind, has no such column, or a prompt is empty or no text.
+        ValueError: if the file is missing, of another kind or without such a column, or if a prompt is empty or not
+            text.
     """
     path = expand(path)
     if not path.is_file():
@@ -54,11 +55,11 @@ def read_prompts(path: str | Path, column: str = "prompt") -> list[str]:
 
 
 def prompts_of(prompts: Sequence[str] | str) -> list[str]:
-    """Prompts as a user gives them, as a list: a list of them, the path of a file (see `read_prompts`), or one.
+    """The list of the prompts that a user gave: a list, the path of a file (see `read_prompts`), or a single prompt.
 
     Raises:
-        ValueError: if there is none, one is no string, empty, or there twice, which would draw the same samples, or the
-            file cannot be read.
+        ValueError: if there is no prompt, if the file cannot be read, or if a prompt is empty, is not a string, or
+            stands there twice, which would draw the same samples again.
     """
     if isinstance(prompts, str):
         prompts = read_prompts(prompts) if prompts.endswith((*READ, *OTHER_FILES)) else [prompts]

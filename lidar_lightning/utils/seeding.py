@@ -14,11 +14,11 @@ def stream_seed(seed: int, prompt: str, index: int) -> int:
 
 
 class Generators:
-    """The streams of a batch. They live on the CPU, so that every device sees the same numbers.
+    """The random streams of a batch. They are drawn on the CPU, so that every device gets the same numbers.
 
     Args:
-        seeds: one per sample.
-        device: where the numbers are put.
+        seeds: one seed per sample.
+        device: the device on which the numbers are put.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu"):
@@ -29,20 +29,20 @@ class Generators:
         return len(self.streams)
 
     def take(self, rows: Sequence[int]) -> "Generators":
-        """Some of these streams themselves: a draw from them is a draw from these."""
+        """Some of these streams. They are shared, not copied: what is drawn from them is drawn from these."""
         taken = Generators((), self.device)
         taken.streams = [self.streams[row] for row in rows]
         return taken
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform in [0, 1): (B, *shape) float64."""
+        """Numbers that are uniform in [0, 1): (B, *shape) float64."""
         draws = [torch.rand(shape, generator=stream, dtype=torch.float64) for stream in self.streams]
         return torch.stack(draws).to(self.device)
 
     def randint(self, high: int, *shape: int) -> Tensor:
-        """Uniform in [0, high): (B, *shape) int64."""
+        """Whole numbers that are uniform in [0, high): (B, *shape) int64."""
         return torch.stack([torch.randint(high, shape, generator=stream) for stream in self.streams]).to(self.device)
 
     def randn(self, *shape: int) -> Tensor:
-        """Standard normal: (B, *shape) float32."""
+        """Standard normal numbers: (B, *shape) float32."""
         return torch.stack([torch.randn(shape, generator=stream) for stream in self.streams]).to(self.device)

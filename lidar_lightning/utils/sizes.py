@@ -1,4 +1,4 @@
-"""What a setting would take of memory, found out before anything is drawn."""
+"""How much memory a setting would take, checked before anything is drawn."""
 
 import psutil
 
@@ -7,7 +7,7 @@ ROW = 256
 
 
 def check_memory(what: str, count: int, each: int = ROW) -> None:
-    """Raises ValueError if `count` things of `each` bytes do not fit the memory of this machine."""
+    """Raises ValueError if `count` items of `each` bytes do not fit into the memory of this machine."""
     need, there = count * each, psutil.virtual_memory().total
     if need > there:
         raise ValueError(

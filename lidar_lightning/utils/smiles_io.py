@@ -14,15 +14,16 @@ COLUMNS = ("canonical_smiles", "smiles", "SMILES")
 
 
 def read_smiles(path: str | Path | None = None, column: str | None = None) -> list[str]:
-    """SMILES strings of a file (.txt, .smi, .csv, .parquet, text also gzipped), in its order, blank lines included.
+    """Reads the SMILES strings of a file (.txt, .smi, .csv, .parquet), in its order, blank lines included.
+
+    Text files may be gzipped. Of each line of a .txt or .smi file the first word is taken.
 
     Args:
-        path: None reads the 133,798 canonical strings of QM9 that ship with the package.
-        column: of a table; by default the first of canonical_smiles, smiles, SMILES. Of a .txt or .smi line, the
-            first word is taken.
+        path: the file; None reads the 133,798 canonical strings of QM9 that ship with the package.
+        column: the column of a table; by default the first of canonical_smiles, smiles and SMILES that it has.
 
     Raises:
-        ValueError: if the file is missing, empty, unreadable, of another kind, or has no such column.
+        ValueError: if the file is missing, empty, unreadable or of another kind, or if it has no such column.
     """
     path = expand(path or QM9_SMILES)
     if not path.is_file():
@@ -56,7 +57,7 @@ def _column(table: pd.DataFrame, column: str | None, source: object) -> list[str
 
 
 def read_hub(dataset: str, column: str | None = None) -> list[str]:
-    """The SMILES column of a data set on the hub, e.g. `yairschiff/qm9`, or OWNER/DATASET@REVISION.
+    """Reads the SMILES column of a hub data set, such as `yairschiff/qm9`, or OWNER/DATASET@REVISION.
 
     Raises:
         ValueError: if it cannot be reached or has no such column.

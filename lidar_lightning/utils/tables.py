@@ -11,7 +11,7 @@ from lidar_lightning.utils.files import write_atomically
 
 
 def escape(text: str) -> str:
-    """The text with an apostrophe before it if a spreadsheet would take it for a formula; `unescape` is the inverse."""
+    """Puts an apostrophe before a text that a spreadsheet would take for a formula; `unescape` is the inverse."""
     return f"'{text}" if re.match(r"'*[=+\-@\t\r]", text) else text
 
 
@@ -21,12 +21,12 @@ def unescape(text: str) -> str:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Writes a table, whole or not at all, with names and cells that are text escaped."""
+    """Writes a table, whole or not at all. The names of columns and the cells that are text are escaped."""
     write_atomically(path, _texts(table, escape).to_csv(index=False).encode())
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """A table that `write_csv` or anyone else wrote, an empty cell as "". Raises ValueError naming a damaged file."""
+    """Reads a CSV file, whoever wrote it; an empty cell is "". Raises ValueError, naming the file, if it is damaged."""
     try:
         return _texts(pd.read_csv(path, keep_default_na=False, **options), unescape)
     except (OSError, ValueError) as error:

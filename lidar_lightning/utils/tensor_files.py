@@ -1,4 +1,4 @@
-"""Tensors and what is to be known of them in one safetensors file with a checksum over both."""
+"""Tensors and the facts that belong to them, in one safetensors file with a checksum over both."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from lidar_lightning.utils.files import write_atomically
 
 
 def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
-    """16 hexadecimal digits that stand for every bit of named tensors on the CPU and of a text."""
+    """A hash, of 16 hexadecimal digits, of every bit of named tensors on the CPU and of a text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
@@ -24,14 +24,14 @@ def checksum(tensors: Mapping[str, Tensor], text: str = "") -> str:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Writes tensors and facts, which must be JSON, whole or not at all. Raises OSError naming the path."""
+    """Writes tensors and facts, which must be JSON, whole or not at all; OSError names the path."""
     stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(dict(facts), sort_keys=True)
     write_atomically(path, save(stored, {"facts": text, "checksum": checksum(stored, text)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the facts of a file. Raises ValueError saying why, if it is unreadable or a bit of it changed."""
+    """Reads the tensors and the facts of a file. Raises ValueError if it cannot be read or if a bit of it changed."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

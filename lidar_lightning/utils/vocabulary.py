@@ -1,4 +1,4 @@
-"""Whether a tokenizer is there: transformers makes an empty one, without an error, where it finds no vocabulary."""
+"""Whether a tokenizer has its vocabulary: transformers makes an empty one, without an error, where it finds none."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ def check_vocabulary(what: str, tokenizer: Any, network: Any) -> None:
     """Refuses a tokenizer that knows less than half of the tokens that its network embeds.
 
     Args:
-        what: whose it is and where it should be, for the message.
-        tokenizer: of transformers.
-        network: text network of transformers that reads its tokens.
+        what: the beginning of the message: whose tokenizer it is, and where it should be.
+        tokenizer: a tokenizer of transformers.
+        network: the text network of transformers that reads its tokens.
 
     Raises:
-        ValueError: naming both numbers.
+        ValueError: with both numbers.
     """
     known, embedded = len(tokenizer), network.get_input_embeddings().num_embeddings
     if known < embedded / 2:

@@ -1,4 +1,4 @@
-"""Weights: told apart by a hash, and found to be the numbers that were saved, finite and of their checksum."""
+"""Weights: a hash that tells them apart, and the check that they are finite and those that were saved."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ def check_finite_weights(what: str, state: Mapping[str, Tensor]) -> None:
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
-    """Writes a safetensors file that knows its checksum."""
+    """Writes a safetensors file that holds its own checksum."""
     stored = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     save_file(stored, path, {"format": "pt", "checksum": checksum(stored)})
 
 
 def check_weights(path: str | Path) -> None:
-    """Raises ValueError, naming the file, if a weight in it is not finite, or not what `save_weights` wrote."""
+    """Raises ValueError, naming the file, if a weight in it is not finite or is not what `save_weights` wrote."""
     with safe_open(path, framework="pt") as file:
         expected = (file.metadata() or {}).get("checksum")
     state = load_file(path)
@@ -43,9 +43,9 @@ def check_weights(path: str | Path) -> None:
 
 
 def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
-    """16 hexadecimal digits that stand for a name and for the tensors of one or more state dicts.
+    """A hash, of 16 hexadecimal digits, of a name and of the tensors of one or more state dicts.
 
-    Of each tensor its name, its shape and about 4096 evenly spaced values count.
+    Each tensor enters with its name, its shape and about 4096 evenly spaced values.
     """
     digest = hashlib.sha256(name.encode())
     for tensors in weights:

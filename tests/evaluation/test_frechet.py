@@ -33,7 +33,7 @@ def test_frechet_distance_is_that_of_gaussians():
     root = math.sqrt(product.trace() + 2 * math.sqrt(product.det()))
     found = frechet_distance(with_moments(zero[:2], a), with_moments(zero[:2], b))
     assert found == pytest.approx((a.trace() + b.trace()).item() - 2 * root, rel=1e-9)
-    with pytest.raises(ValueError, match="needs more samples than that of either kind, got 3"):
+    with pytest.raises(ValueError, match="needs more samples than that in both sets, got 3"):
         frechet_distance(one[:3], other)
 
 

@@ -83,5 +83,5 @@ def test_training_lowers_the_bound_and_validates_the_average(tmp_path):
 
 
 def test_bad_schedule_is_refused():
-    with pytest.raises(ValueError, match="fractions of the run"):
+    with pytest.raises(ValueError, match="fractions of one run"):
         PretrainModule(tiny(), warmup_fraction=0.6, decay=0.5)
