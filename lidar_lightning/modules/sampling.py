@@ -156,10 +156,7 @@ class SamplingModule(L.LightningModule):
         return self.banks[key]
 
     def predict_step(self, batch: dict[str, list], batch_idx: int) -> Part:
-        """The samples of a batch {"prompts": P strings, "indices": B sample indices of each}.
-
-        Those that are on disk are read, and the others are drawn.
-        """
+        """Reads or draws the samples of a batch {"prompts": P strings, "indices": B sample indices of each}."""
         prompts, indices = batch["prompts"], batch["indices"]
         found = {prompt: self.run and self.run.get(prompt, indices) for prompt in prompts}
         missing: dict[tuple[int, ...], list[str]] = {}
