@@ -1,1 +1,1 @@
-"""Runs: what is left on disk of samples that were drawn, from their folder to the report and the comparison."""
+"""Runs: what stays on disk of the samples that were drawn: their folder, the report, and the comparison."""

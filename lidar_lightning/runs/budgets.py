@@ -1,7 +1,8 @@
-"""Budgets of a comparison in seconds: what a network call of each method takes, with all that comes with it.
+"""Budgets of a comparison in seconds: how long a network call of each method takes, with everything that goes with it.
 
-Network calls ignore what a reward costs, and what a method does between them. So each method is timed once, on a pilot
-of its own, with its rewards, decoding and gradients, and a budget in seconds is turned into calls at that rate.
+A budget of network calls ignores what a reward costs and what a method does between calls. So each method is timed
+once, on a small run of its own with its rewards, decoding and gradients, and seconds are turned into calls at that
+rate.
 """
 
 import json
@@ -23,10 +24,10 @@ PILOT = (2, 3, 4, 6, 8)
 
 
 def first_fit(fit: Fit, sampler: Sampler, options: Iterable[int]) -> tuple[Sampler, int]:
-    """The method at the first number of calls that it can spend, and that number.
+    """The method with the first number of calls that it can spend, and that number.
 
     Raises:
-        ValueError: what was wrong with the first of them, if it can spend none.
+        ValueError: if it can spend none of them; the message says why it cannot spend the first.
     """
     problems = []
     for calls in options:
@@ -40,14 +41,18 @@ def first_fit(fit: Fit, sampler: Sampler, options: Iterable[int]) -> tuple[Sampl
 def measured_rates(
     path: Path, samplers: Mapping[str, Sampler], fit: Fit, task: Callable[[], Task], steps: int, samples: int
 ) -> dict[str, float]:
-    """Seconds of a network call on one sample, of each method; kept in a file, so that they are measured once.
+    """Seconds that a network call on one sample takes with each method, measured once and kept in a file.
 
     Args:
-        task: a fresh one for each method.
-        steps, samples: of the task's solver, and to draw.
+        path: the file.
+        samplers: from names to methods.
+        fit: gives a method with a number of network calls per sample.
+        task: makes a fresh task for each method.
+        steps: number of steps of the task's solver.
+        samples: number of samples that each method draws to be timed.
 
     Raises:
-        ValueError: if the file is damaged, or a method cannot spend any of the pilot's budgets.
+        ValueError: if the file is damaged, or if a method cannot spend any of the budgets of these small runs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path):
@@ -63,7 +68,7 @@ def measured_rates(
 
 
 def read_rates(path: Path) -> dict[str, float]:
-    """Rates that were measured; none if there is no file. Raises ValueError naming it if it is damaged."""
+    """The rates that were measured; none if there is no file. Raises ValueError, naming it, if it is damaged."""
     try:
         found = json.loads(path.read_text()) if path.exists() else {}
         if not all(rate > 0 for rate in found.values()):
@@ -76,13 +81,14 @@ def read_rates(path: Path) -> dict[str, float]:
 def afforded(
     samplers: Mapping[str, Sampler], budgets: Sequence[float], fit: Fit, rates: Mapping[str, float] | None
 ) -> dict[tuple[str, float], tuple[Sampler, int]]:
-    """Each method at each budget, and the network calls per sample that this pays for.
+    """Each method at each budget, and the network calls per sample for which the budget pays.
 
     Args:
-        rates: seconds of a network call; None if budgets are network calls.
+        rates: seconds of a network call of each method; None if budgets are network calls.
 
     Raises:
-        ValueError: if a budget is too small for a method, cannot be spent by it, or is no number of calls.
+        ValueError: if a budget is too small for a method, if the method cannot spend it, or if a budget of network
+            calls is not a whole number.
     """
     if rates is None and (broken := [budget for budget in budgets if budget != int(budget)]):
         raise ValueError(f"budgets are whole numbers of network calls, got {broken[0]}: or set budget_unit: seconds")
@@ -95,10 +101,10 @@ def afforded(
 
 
 def within_seconds(fit: Fit, name: str, sampler: Sampler, seconds: float, rate: float) -> tuple[Sampler, int]:
-    """The method with the network calls per sample that so many seconds a sample pay for, or up to 5% fewer.
+    """The method with the network calls per sample for which so many seconds pay, or up to 5% fewer.
 
     Raises:
-        ValueError: if it cannot spend them.
+        ValueError: if it cannot spend such a number of calls.
     """
     most = int(seconds / rate)
     try:

@@ -24,7 +24,7 @@ read(["--config", sys.argv[2]])[0].work()
 
 
 def compare_command(arguments: Sequence[str], parser_class: Any = SettingsParser) -> str:
-    """Draws and tabulates what a command line says, e.g. ["--config", FILE, "--processes", "2"].
+    """Draws and tabulates the comparison of a command line, such as ["--config", FILE, "--processes", "2"].
 
     Returns:
         the path of the report.
@@ -56,7 +56,7 @@ def read(arguments: Sequence[str], parser_class: Any = SettingsParser) -> tuple[
 
 @contextmanager
 def workers(config: Path, count: int) -> Iterator[list[subprocess.Popen]]:
-    """Processes that work on the comparison of a configuration file; they end with this one."""
+    """Starts processes that work on the comparison of a configuration file; they end when this one does."""
     lifetime.end_with_parent()
     command = [sys.executable, "-c", WORKER, lifetime.__file__, str(config)]
     others = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Samplers side by side: methods x budgets x seeds on one loop, with one solver and one meter. `lidar compare`."""
+"""Samplers side by side, at several budgets and with several seeds, on one loop with one solver: `lidar compare`."""
 
 from collections.abc import Mapping
 from functools import cached_property, partial
@@ -33,35 +33,37 @@ class Comparison:
     """Draws the same prompts with every sampler at every budget, and tabulates rewards and costs.
 
     All samplers share the model, its random solver with the same steps, and the target p(x0) exp(lambda r(x0)). A
-    budget is network calls per sample; what a method spends on gradients, rewards and decoding is counted beside it.
-    The plain model is a row of its own. Rows are labelled with what they `keep`: "draw", for methods that draw from the
-    target, or "best", for those that seek the highest reward. Intervals need two prompts or seeds (see `intervals`).
+    budget is a number of network calls per sample; what a method spends on gradients, rewards and decoding is counted
+    in columns of its own. The plain model is a row of its own. Rows are labelled with what they `keep`: "draw" for
+    methods that draw from the target, "best" for those that seek the highest reward. Intervals need at least two
+    prompts or seeds (see `intervals`).
 
-    A combination of rewards is on the scale of some plain samples of each prompt and seed, for all methods alike; their
-    network calls are of no method.
+    A combination of rewards is measured on the scale of some plain samples of each prompt and seed, for all methods
+    alike; the network calls of these samples count for no method.
 
     Args:
-        backbone: the model.
-        reward: what the samplers raise.
-        samplers: by the names of their rows.
-        prompts: prompts, or the path of a file of them.
-        out: folder of the comparison; finished prompts are on disk, so that it goes on where it was stopped.
-        metrics: rewards that are scored and tabulated, but seen by no sampler.
-        samples: per prompt.
+        backbone: the model that all samplers draw from.
+        reward: the reward that the samplers raise.
+        samplers: the samplers, by the names of their rows.
+        prompts: the prompts, or the path of a file of them.
+        out: the folder of the comparison. Finished prompts are on disk, so that it goes on where it was stopped.
+        metrics: further rewards that are scored and tabulated, but seen by no sampler.
+        samples: number of samples per prompt.
         steps: network calls of the solver for one plain sample.
-        budgets: network calls per sample, or what else `budget_unit` says.
-        seeds: each a whole repetition.
+        budgets: network calls per sample, or seconds if `budget_unit` says so.
+        seeds: the seeds, each of which repeats the whole comparison.
         temperature: lambda.
         batch_size: samples per network call.
         training_data: for molecules, the SMILES file against which novelty is measured; None takes QM9.
-        references: plain samples of each prompt, for columns that no reward sees (see `runs.quality`): the distance to
-            the target, and of UDLM how much less likely the model finds the molecules than plain ones of the same
-            reward. They cost `steps` network calls each, and the latter 8 for each sample of the table and of the
-            references; both are of no budget, and kept in `out`. 0 is without.
+        references: number of plain samples of each prompt for columns that no reward measures (see `runs.quality`): the
+            distance to the target and, for UDLM, how much less likely the model finds the molecules than plain ones of
+            the same reward. Each reference costs `steps` network calls; the second column costs 8 more for each sample
+            of the table and of the references. Neither counts for a budget; both are kept in `out`. 0 draws none.
 
     Raises:
-        ValueError: if there is nothing to compare, a budget is too small for a method or cannot be spent by it, the
-            reward ranks samples among each other, or references are too few or of a reward that is relative to them.
+        ValueError: if there is nothing to compare, if a budget is too small for a method or cannot be spent by it, if
+            the reward ranks samples among each other, or if the references are too few or the reward is relative to
+            them.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Comparison:
         self.indices = list(range(samples))
 
     def times(self, steps: int) -> Tensor:
-        """Of the model's own random solver with so many steps."""
+        """The times of the model's own random solver with so many steps."""
         return self.backbone.random_solver(steps).times
 
     def fit(self, sampler: Sampler, calls: int) -> Sampler:
@@ -120,7 +122,7 @@ class Comparison:
         return sampler.within(calls, self.steps, self.samples, self.times)
 
     def rates(self, samplers: Mapping[str, Sampler]) -> dict[str, float]:
-        """Seconds of a network call on one sample of each method, measured on the first prompt."""
+        """Seconds that a network call on one sample takes with each method, measured on the first prompt."""
         pilot = partial(self.task, self.prompts[0], stream_seed(0, "pilot", 0))
         return measured_rates(self.out / "seconds.json", samplers, self.fit, pilot, self.steps, self.samples)
 
@@ -131,7 +133,7 @@ class Comparison:
 
     @cached_property
     def runs(self) -> dict[Cell, RunFolder]:
-        """The run of each cell, and of the plain samples for reference."""
+        """The run of each cell of the table, and that of the reference samples."""
         shared = {
             "modality": self.backbone.modality,
             "backbone": self.backbone.name,
@@ -157,7 +159,7 @@ class Comparison:
 
     @cached_property
     def shared(self) -> SharedWork[Cell]:
-        """What is to be drawn; several processes may share it."""
+        """The work that is to be done, which several processes may share."""
         return SharedWork(self.runs, self.prompts, self.indices)
 
     def open(self) -> None:
@@ -173,7 +175,7 @@ class Comparison:
         self.shared.work(self.draw, lambda cell: "plain samples" if cell in plain else f"{cell.row}, seed {cell.seed}")
 
     def reference(self, prompt: str, seed: int) -> Mapping[str, Tensor] | None:
-        """Scores of plain samples, on whose scale all methods see a reward that is relative to what it scores."""
+        """Scores of plain samples, which set the scale of a reward that is otherwise relative to what it scores."""
         key = prompt, seed
         if self.reward.relative and key not in self.references:
             task = Task(self.backbone, self.solver, self.reward, prompt, seed=seed, batch_size=self.batch_size)
@@ -182,7 +184,7 @@ class Comparison:
         return self.references.get(key)
 
     def task(self, prompt: str, seed: int, calls: int | None = None) -> Task:
-        """What every method is given, with network calls per sample."""
+        """The task that every method is given, with its network calls per sample."""
         return Task(
             self.backbone, self.solver, self.reward, prompt, self.temperature, seed,
             Meter(None if calls is None else calls * self.samples), self.batch_size, self.reference(prompt, seed),

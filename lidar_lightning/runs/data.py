@@ -1,4 +1,4 @@
-"""What a finished run left on disk, read for its report."""
+"""The files of a finished run, read for its report."""
 
 import json
 import math
@@ -22,11 +22,12 @@ class Method:
 
     Attributes:
         numbers: its row of the table.
-        samples: columns prompt, index, sample and one per reward; no rows where the run has no samples.csv.
-        molecules: the parsed samples, None where invalid; empty for pictures.
-        folder: where the names of picture files in samples start.
-        diagnostics: columns step and ess at least, or None.
-        colour: CSS colour in every plot.
+        samples: a table with the columns prompt, index, sample and one per reward; it is empty if the run has no
+            samples.csv.
+        molecules: the parsed samples, None for each invalid one; empty for pictures.
+        folder: the folder to which the names of picture files in `samples` are relative.
+        diagnostics: a table with at least the columns step and ess, or None.
+        colour: its CSS colour in every plot.
     """
 
     name: str
@@ -47,7 +48,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """What a report is made of. `reward` names the guiding reward's column in the samples, None without samples."""
+    """What a report is made of. `reward` is the column of the guiding reward in the samples; None if there are none."""
 
     title: str
     methods: list[Method]
@@ -59,7 +60,7 @@ class Run:
 
 
 def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") -> Run:
-    """The run of a folder with this summary. Raises ValueError as `report.write_report`."""
+    """Reads the run of a folder with this summary. Raises ValueError as `report.write_report` does."""
     rows = summary["methods"]
     methods, colours = [], method_colours(rows)
     for name, numbers in rows.items():
@@ -87,17 +88,17 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
 
 
 def method_colours(names: Iterable[str]) -> dict[str, str]:
-    """A CSS colour of the page for each name; those that differ by " @ budget" share it, and twelve are distinct."""
+    """A CSS colour of the page for each name. Names that differ only by " @ budget" share it; twelve colours differ."""
     methods = {name: name.split(" @ ")[0] for name in names}
     places = {method: place for place, method in enumerate(dict.fromkeys(methods.values()))}
     return {name: f"var(--c{places[method] % 12})" for name, method in methods.items()}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json of a run.
+    """Reads the summary.json of a run.
 
     Raises:
-        ValueError: if the folder or the file is missing, damaged, or no summary.
+        ValueError: if the folder or the file is missing, damaged, or not a summary.
     """
     path = folder / "summary.json"
     if not folder.is_dir():
@@ -162,7 +163,7 @@ def _read_csv(places: Sequence[Path], required: Sequence[str]) -> pd.DataFrame |
 
 
 def reward_columns(methods: Sequence[Method]) -> list[str]:
-    """The reward columns of all samples, each once, in the order of the files."""
+    """The names of the reward columns of all samples, each once, in the order of the files."""
     columns = dict.fromkeys(str(column) for method in methods for column in method.samples.columns)
     return [column for column in columns if column not in ("prompt", "index", "sample")]
 

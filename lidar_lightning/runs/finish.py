@@ -1,4 +1,4 @@
-"""The end of a run: tables, pictures, the best lookaheads, summary and report of all samples."""
+"""What is written at the end of a run: tables, pictures, the best lookaheads, summary and report of all samples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,13 +30,14 @@ def finish(
     """Writes everything that comes after the last sample, and returns the numbers of the summary.
 
     Args:
-        run: the folder.
-        parts: all samples, a part a prompt.
-        reward: the guiding one.
-        banks: one a prompt; none for a sampler without lookahead.
-        evaluations: of the network in one call of the model, and in one of what draws the lookaheads.
-        settings: of the run, see `SamplingModule.settings`.
-        training_data: SMILES file for novelty; None takes QM9.
+        run: the folder of the run.
+        parts: all samples, one part for each prompt.
+        reward: the guiding reward.
+        banks: one bank for each prompt; none for a sampler without lookahead.
+        backbone: the model that drew the samples.
+        evaluations: how often the network is evaluated in one call of the model, and in one of what draws lookaheads.
+        settings: the settings of the run, see `SamplingModule.settings`.
+        training_data: the SMILES file against which novelty is measured; None takes QM9.
     """
     parts = with_reward(parts, reward)
     run.write(parts)
@@ -56,7 +57,7 @@ def finish(
 
 
 def write_lookaheads(run: RunFolder, banks: Sequence[LookaheadBank], reward: Reward, backbone: Backbone) -> None:
-    """lookaheads.csv (prompt, rank, sample, reward) of the best of each bank, best first, and their pictures."""
+    """Writes lookaheads.csv (prompt, rank, sample, reward) with the best of each bank first, and their pictures."""
     rows = []
     for bank in banks:
         utilities = reward.from_scores(bank.rewards)

@@ -1,18 +1,18 @@
-"""What a run leaves on disk: samples as they are finished, then tables, a summary and a report.
+"""The files of a run: samples as they are finished, then tables, a summary and a report.
 
 RUN/run.json                 the settings; another run may not continue this one
-RUN/config.yaml              of a run from the command line: the configuration that was used
+RUN/config.yaml              the configuration that was used, if the run was started from the command line
 RUN/banks/*.safetensors      lookahead banks
 RUN/parts/PROMPT/*.safetensors   finished samples FIRST-LAST of a prompt; a killed run goes on after them
-RUN/images/*.png             of image models: every sample, with prompt, index, scores and settings as metadata
-RUN/grids/*.png              of image models: the samples of each prompt
-RUN/lookaheads/*.png         of image models: the best lookahead samples of each prompt
+RUN/images/*.png             for image models: every sample, with prompt, index, scores and settings as metadata
+RUN/grids/*.png              for image models: the samples of each prompt
+RUN/lookaheads/*.png         for image models: the best lookahead samples of each prompt
 RUN/lookaheads.csv           the best lookahead samples of each prompt with their rewards
 RUN/samples.csv, .parquet    every sample with every score; in the CSV an apostrophe stands before what a spreadsheet
                              would take for a formula, which `tables.read_csv` removes
 RUN/diagnostics.csv          what the guidance did at each step
 RUN/summary.json             metrics, network calls, seconds
-RUN/report.html
+RUN/report.html              everything above on one page
 """
 
 import hashlib
@@ -37,7 +37,7 @@ WRITTEN = ("banks", "parts", "images", "grids", "lookaheads")
 
 
 def prompt_name(prompt: str) -> str:
-    """How the file names of a prompt begin: legible, and different for each prompt."""
+    """The beginning of a prompt's file names: legible, and different for each prompt."""
     return f"{slug(prompt)}-{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
 
 
@@ -45,8 +45,8 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        folder: made when first written to.
-        settings: everything that determines the samples; a folder begun with other settings is refused.
+        folder: its path; the folder is made when something is first written into it.
+        settings: everything that determines the samples; a folder that was begun with other settings is refused.
     """
 
     def __init__(self, folder: str | Path, settings: Mapping[str, Any]):
@@ -57,7 +57,7 @@ class RunFolder:
         self._last: tuple[Path, Part] | None = None
 
     def open(self) -> None:
-        """Begins or continues the run. Raises ValueError if the folder holds one of other settings."""
+        """Begins or continues the run. Raises ValueError if the folder holds a run of other settings."""
         for place in (self.folder, *(self.folder / name for name in WRITTEN), *(self.folder / "parts").glob("*")):
             sweep(place)
         path = self.folder / "run.json"
@@ -84,7 +84,7 @@ class RunFolder:
         return self.folder / "parts" / prompt_name(prompt)
 
     def put(self, part: Part) -> Part:
-        """Stores finished samples, and returns them as stored: pictures by the names of their files."""
+        """Stores finished samples and returns them as they are stored, with the names of files in place of pictures."""
         facts: dict[str, Any] = {"settings": self.identity}
         if isinstance(part.decoded, Tensor):
             part = replace(part, decoded=self._save_pictures(part, part.decoded))
@@ -108,10 +108,10 @@ class RunFolder:
         return names
 
     def get(self, prompt: str, indices: Sequence[int]) -> Part | None:
-        """Those of the samples of a prompt that are finished, in the order of their indices; None if there are none.
+        """The finished ones among these samples of a prompt, in the order of their indices; None if there are none.
 
-        A file that is damaged, is of other settings, or whose pictures are gone or damaged is removed, so that its
-        samples are drawn again, and named in a warning.
+        A file that is damaged, is of other settings, or whose pictures are missing or damaged is removed with a
+        warning, so that its samples are drawn again.
         """
         left, found = set(indices), []
         for part in self._stored(prompt, min(indices), max(indices)):
@@ -148,13 +148,13 @@ class RunFolder:
         return part
 
     def parts(self, wanted: Mapping[str, Sequence[int]]) -> list[Part]:
-        """All samples of the run, a part a prompt.
+        """All samples of the run, one part for each prompt.
 
         Args:
-            wanted: prompt to the indices of its samples.
+            wanted: from each prompt to the indices of its samples.
 
         Raises:
-            RuntimeError: if some are missing, as when another process died.
+            RuntimeError: if some are missing, which happens when another process died.
         """
         found = [self.get(prompt, indices) for prompt, indices in wanted.items()]
         parts = [part for part in found if part is not None]
@@ -167,10 +167,10 @@ class RunFolder:
         return parts
 
     def write(self, parts: Sequence[Part]) -> None:
-        """Writes samples.csv, samples.parquet, of a guided run diagnostics.csv, and of pictures a grid a prompt.
+        """Writes samples.csv, samples.parquet, diagnostics.csv if guided, and a grid of each prompt's pictures.
 
         Args:
-            parts: all samples, a part a prompt.
+            parts: all samples, one part for each prompt.
         """
         table = pd.concat([part.table() for part in parts], ignore_index=True)
         write_csv(self.folder / "samples.csv", table)
@@ -185,7 +185,7 @@ class RunFolder:
                 save_png(self.folder / "grids" / name, grid(pictures), {"prompt": part.prompts[0]})
 
     def put_lookaheads(self, prompt: str, pixels: Tensor) -> list[str]:
-        """Stores the best lookahead pictures of a prompt, best first, and returns their names in the folder."""
+        """Stores the best lookahead pictures of a prompt, best first, and returns their file names."""
         names = [f"lookaheads/{prompt_name(prompt)}-{rank}.png" for rank in range(len(pixels))]
         for rank, (name, picture) in enumerate(zip(names, pixels, strict=True)):
             save_png(self.folder / name, picture, {"prompt": prompt, "rank": str(rank)})

@@ -32,7 +32,7 @@ def section(title: str, body: str) -> str:
 
 
 def molecule_section(run: Run) -> str:
-    """Per method the unique valid molecules with the best guiding reward, and as many samples drawn at random."""
+    """For each method, the different valid molecules of the highest guiding reward, and as many samples at random."""
     blocks = []
     for method in run.methods:
         strings, molecules = method.samples["sample"].tolist(), method.molecules
@@ -64,7 +64,7 @@ def molecule_section(run: Run) -> str:
 
 
 def picture_section(run: Run) -> str:
-    """For the first prompts the pictures of every method side by side, and the best lookahead samples of each."""
+    """For the first prompts, the pictures of every method side by side, and the best lookahead samples."""
     drawn = [method for method in run.methods if len(method.samples)]
     if not drawn:
         return ""
@@ -75,7 +75,7 @@ def picture_section(run: Run) -> str:
 
 
 def lookaheads(method: Method, prompt: str | None = None) -> list[tuple[str, str]]:
-    """The best lookaheads of a prompt, or of all: each sample, or its file, and its reward; none without a bank."""
+    """The best lookaheads of a prompt, or of all: each sample or its file, and its reward; none without a bank."""
     path = method.folder / "lookaheads.csv"
     if not path.is_file():
         return [

@@ -1,4 +1,4 @@
-"""What a run is given, checked before anything is drawn or claimed."""
+"""Checks of what a run is given, made before anything is drawn and before a folder is written to."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,11 +15,11 @@ from lidar_lightning.utils.smiles_io import read_smiles
 def check_parts(
     backbone: Any, reward: Any, metrics: Sequence[Any] | None = None, training_data: str | None = None
 ) -> None:
-    """Checks what a run is made of.
+    """Checks the parts of a run.
 
     Raises:
-        ValueError: if the backbone is no Backbone, a reward is no Reward, shares its name with another or scores what
-            the backbone does not make, or the file of training molecules cannot be read.
+        ValueError: if the backbone is not a Backbone; if a reward is not a Reward, shares its name with another one, or
+            scores what the backbone does not make; or if the file of training molecules cannot be read.
     """
     if not isinstance(backbone, Backbone):
         raise ValueError(
@@ -44,14 +44,14 @@ def check_prompts(rewards: Sequence[Reward], prompts: Sequence[str]) -> None:
 
 
 def check_counts(**counts: int) -> None:
-    """Raises ValueError naming the first number that is no integer of at least 1."""
+    """Raises ValueError, naming the first number that is not a whole number of at least 1."""
     for name, count in counts.items():
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
 
 
 def check_references(count: int, reward: Reward) -> None:
-    """Raises ValueError unless there is no plain sample for reference, or enough of them for a reward of their own."""
+    """Raises ValueError unless `count` is 0, or large enough and the reward scores each sample by itself."""
     if not isinstance(count, int) or isinstance(count, bool) or 0 < count < NEIGHBOURS or count < 0:
         raise ValueError(f"references are plain samples of each prompt, at least {NEIGHBOURS}, or 0, got {count}")
     if count and reward.relative:
@@ -62,8 +62,11 @@ def check_references(count: int, reward: Reward) -> None:
 
 
 def check_methods(samplers: Mapping[str, Any], reward: Reward, unit: str, **lists: Sequence[float]) -> None:
-    """Raises ValueError unless a comparison has samplers for this reward, by names of their own, lists of different
-    numbers, and a unit of its budgets that there is.
+    """Checks the samplers, the reward, the lists of numbers and the unit of budgets of a comparison.
+
+    Raises:
+        ValueError: if there are no samplers or one has the name of the plain model, if a list is empty or holds a
+            number twice, if the reward cannot be searched with, or if the unit is unknown.
     """
     if unit not in ("calls", "seconds"):
         raise ValueError(f"budget_unit is calls or seconds, got {unit!r}")

@@ -1,9 +1,9 @@
-"""Confidence intervals of means over samples that come in clusters: everything that writes ± takes them from here.
+"""Confidence intervals of means over samples that come in clusters; every ± in a table is one of these.
 
-Samples of one prompt and seed share a bank, a pool or particles, and seeds of one prompt share the prompt, so that
-neither are independent. What is independent are prompts, and, where there is just one, its seeds. An interval is that
-of the mean of these clusters' means: whatever goes on inside of them is in the spread of their means (Field and Welsh,
-"Bootstrapping clustered data", J. R. Stat. Soc. B 69(3), 2007).
+Samples of one prompt and seed share a bank, a pool or particles, and seeds of one prompt share the prompt, so neither
+are independent of each other. What is independent are the prompts or, if there is just one, its seeds. The interval is
+that of the mean of the means of these clusters: whatever happens within a cluster shows in the spread of their means
+(Field and Welsh, "Bootstrapping clustered data", J. R. Stat. Soc. B 69(3), 2007).
 """
 
 import math
@@ -20,7 +20,7 @@ RESAMPLES = 2000
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its confidence interval; they are NaN if there is just one cluster, for nobody knows."""
+    """A mean and the ends of its confidence interval, which are NaN (unknown) if there is just one cluster."""
 
     low: float
     mean: float
@@ -28,20 +28,20 @@ class Interval(NamedTuple):
 
     @property
     def half(self) -> float:
-        """Half of its width."""
+        """Half of the interval's width."""
         return (self.high - self.low) / 2
 
     def text(self, digits: int = 3, sign: bool = False) -> str:
-        """Such as "2.083 ± 0.252", or the mean alone; with a sign if the mean is of differences."""
+        """A text such as "2.083 ± 0.252", or the mean alone if the ends are unknown; `sign` shows a plus as well."""
         known = "" if math.isnan(self.half) else f" ± {self.half:.{digits}f}"
         return f"{self.mean:{'+' if sign else ''}.{digits}f}{known}"
 
 
 def interval(values: Tensor | Sequence[float], prompts: Sequence[Hashable], seeds: Sequence[Hashable]) -> Interval:
-    """The 95% confidence interval of the mean of values (n,), each of a prompt and a seed.
+    """The 95% confidence interval of the mean of values (n,), each of which belongs to a prompt and a seed.
 
     Raises:
-        ValueError: if there are no values, or not one prompt and seed for each.
+        ValueError: if there are no values, or if there is not one prompt and one seed for each.
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     if not len(values) or not len(values) == len(prompts) == len(seeds):

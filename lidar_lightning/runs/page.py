@@ -27,13 +27,13 @@ document.querySelectorAll(".large").forEach(picture =>
 
 
 def page(title: str, folder: str, gain: str, body: str) -> str:
-    """The whole file.
+    """The text of the whole HTML file.
 
     Args:
-        title: names the run.
-        folder: its name.
-        gain: the run at a glance, under the title.
-        body: all sections.
+        title: the title of the run.
+        folder: the name of its folder.
+        gain: the HTML of the run at a glance, which stands under the title.
+        body: the HTML of all sections.
     """
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'"

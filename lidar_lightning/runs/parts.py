@@ -1,4 +1,4 @@
-"""Finished samples of a run, in memory and on disk: some of them can be taken, and several parts joined."""
+"""Parts: finished samples of a run, in memory and on disk. Samples can be taken from a part, and parts joined."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ PLAIN = ("prompts", "indices", "decoded", "seconds", "nfe", "diagnostics", "spen
 
 @dataclass
 class Part:
-    """Samples that were finished together, each of a prompt and with its index among the samples of that prompt."""
+    """Samples that were finished together, each with its prompt and its index among the samples of that prompt."""
 
     prompts: Sequence[str]
     """One per sample (n)."""
@@ -42,7 +42,7 @@ class Part:
         return list(zip(self.prompts, self.indices, strict=True))
 
     def take(self, places: Sequence[int]) -> "Part":
-        """The samples at those places, with their share of the time."""
+        """The samples at these places, with their share of the time that the part took."""
         decoded = self.decoded
         return replace(
             self,
@@ -82,7 +82,7 @@ def join(parts: Sequence[Part]) -> Part:
 
 
 def mean_steps(parts: Sequence[Part]) -> list[dict[str, float]]:
-    """What the guidance did at each step, the mean over the samples of all parts."""
+    """What guidance did at each step, averaged over the samples of all parts."""
     steps: dict[float, list[tuple[int, Mapping[str, float]]]] = {}
     for part in parts:
         for row in part.diagnostics:
@@ -94,13 +94,13 @@ def mean_steps(parts: Sequence[Part]) -> list[dict[str, float]]:
 
 
 def save_part(path: Path, part: Part, facts: Mapping[str, Any]) -> None:
-    """Writes a part whose decoded samples are strings, and facts about it. Raises OSError naming the path."""
+    """Writes a part whose decoded samples are strings, and facts about it. OSError names the path if it fails."""
     tensors = {"samples": part.samples, **{f"score.{name}": value for name, value in part.scores.items()}}
     save_tensors(path, tensors, {"part": {name: getattr(part, name) for name in PLAIN}, **facts})
 
 
 def load_part(path: Path) -> tuple[Part, dict[str, Any]]:
-    """A part and the facts about it. Raises ValueError saying why, if the file is damaged."""
+    """Reads a part and the facts about it. Raises ValueError, which says why, if the file is damaged."""
     tensors, facts = load_tensors(path)
     scores = {name.removeprefix("score."): value for name, value in tensors.items() if name != "samples"}
     return Part(samples=tensors["samples"], scores=scores, **facts.pop("part")), facts

@@ -1,4 +1,4 @@
-"""Plots of a run as inline SVG, which takes its colours from the page."""
+"""Plots of a run as inline SVG, whose colours are those of the page's style."""
 
 import math
 from html import escape
@@ -10,7 +10,7 @@ from lidar_lightning.runs.data import Method, Run, column_values, method_colours
 
 
 def histograms(run: Run, reward: str) -> str:
-    """Small multiples, one row per method, of one reward."""
+    """Histograms of one reward on common axes, one row for each method."""
     found = []
     for method in run.methods:
         values = column_values(method.samples, reward)
@@ -50,7 +50,7 @@ def histograms(run: Run, reward: str) -> str:
 
 
 def ess_chart(method: Method, diagnostics: pd.DataFrame) -> str:
-    """ess (solid) and, where recorded, ess_r (dashed) over the steps."""
+    """A chart over the steps of ess (a solid line) and, where it was recorded, ess_r (a dashed line)."""
     frame = diagnostics.apply(pd.to_numeric, errors="coerce").groupby("step").mean()
     lines = [frame[name].dropna() for name in ("ess", "ess_r") if name in frame]
     lines = [line[(line > 0) & np.isfinite(line)] for line in lines]
@@ -82,7 +82,7 @@ def ess_chart(method: Method, diagnostics: pd.DataFrame) -> str:
 
 
 def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
-    """Lines of a reward over network calls (logarithmic), one per method, with intervals and a legend."""
+    """A chart of a reward over network calls (logarithmic), one line for each method, with intervals and a legend."""
     points = [point for line in curves.values() for point in line]
     calls_spent = [math.log(point[0]) for point in points]
     first, last = min(calls_spent), max(calls_spent)

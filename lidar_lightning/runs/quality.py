@@ -1,4 +1,4 @@
-"""What no reward sees of a comparison, against plain samples that stand for the model's own law."""
+"""What no reward measures in a comparison, found by plain samples that stand for the model's own distribution."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ C = TypeVar("C")
 
 
 class Measured(NamedTuple):
-    """Samples of one prompt."""
+    """What `quality` needs of the samples of one prompt."""
 
     utilities: Tensor
     """Their rewards, signs turned where lower is better: (n,) float64."""
@@ -49,11 +49,11 @@ def against_plain(
     reward: Reward,
     temperature: float,
 ) -> tuple[dict[C, dict[str, float | None]], dict[str, float]]:
-    """Of each run the columns of `quality`, and what the plain samples say of the target; neither without any.
+    """The columns of `quality` for each run, and what the plain samples say of the target; both empty without any.
 
     Args:
-        runs, plain: finished samples, a part a prompt.
-        folders: of both.
+        runs, plain: finished samples of the runs, and the plain ones; one part for each prompt.
+        folders: the folders of both.
     """
 
     def measured(cell: C, parts: Sequence[Part]) -> dict[str, Measured]:
@@ -76,7 +76,7 @@ def against_plain(
 
 
 def measure(run: RunFolder, part: Part, backbone: Backbone, reward: Reward) -> Measured:
-    """What `quality` needs of a finished prompt of a run; the bounds are kept in its folder."""
+    """Measures what `quality` needs of a finished prompt; the bounds are kept in the folder of the run."""
     utilities = utility(reward, part.scores[reward.name]).double()
     if not isinstance(backbone, UDLM):
         return Measured(utilities, torch.ones_like(utilities, dtype=torch.bool), None)
@@ -85,7 +85,7 @@ def measure(run: RunFolder, part: Part, backbone: Backbone, reward: Reward) -> M
 
 
 def kept_bounds(run: RunFolder, part: Part, backbone: UDLM) -> Tensor:
-    """The NELBO of all samples of a prompt (n,) float64, from the run's folder; first put there if it is not."""
+    """The NELBO of all samples of a prompt (n,) float64, read from the run's folder or else computed and put there."""
     path = run.folder / "nelbo" / f"{prompt_name(part.prompts[0])}.safetensors"
     of = {"settings": run.identity, "count": len(part.indices)}
     try:
@@ -103,12 +103,13 @@ def kept_bounds(run: RunFolder, part: Part, backbone: UDLM) -> Tensor:
 def quality(
     found: Mapping[str, Measured], plain: Mapping[str, Measured], temperature: float
 ) -> dict[str, float | None]:
-    """The columns of one run, from its samples and plain ones by prompt; None of what cannot be told.
+    """The columns of one run, from its samples and the plain ones, each by prompt. What is not known is None.
 
     Returns:
-        "w1", the Wasserstein-1 distance of the law of lambda r to that of the target p(x0) exp(lambda r(x0)), for which
-        the plain samples stand, weighted by exp(lambda r); and of a model with a NELBO "excess_nelbo", in nats over
-        plain molecules of the same reward (see `excess`). Both are means over prompts.
+        "w1": the Wasserstein-1 distance between the distribution of lambda r and that under the target
+        p(x0) exp(lambda r(x0)), for which the plain samples stand, weighted by exp(lambda r). "excess_nelbo", of a
+        model with a NELBO: how many nats it lies above that of plain molecules of the same reward (see `excess`). Both
+        are means over prompts.
     """
     gaps, beyond = [], []
     for prompt, own in found.items():
@@ -127,7 +128,7 @@ def quality(
 
 
 def target_facts(plain: Mapping[str, Measured], reward: Reward, temperature: float) -> dict[str, float]:
-    """What the plain samples say of the target, for the settings of a summary; means over prompts."""
+    """What the plain samples say of the target, as means over prompts, for the settings of a summary."""
     weights = [(temperature * one.utilities).softmax(0) for one in plain.values()]
     rewards = [utility(reward, one.utilities) for one in plain.values()]
     means = [(weight * value).sum().item() for weight, value in zip(weights, rewards, strict=True)]

@@ -28,15 +28,16 @@ def write_report(run: str | Path) -> Path:
     """Writes `report.html` into the folder of a run and returns its path.
 
     Args:
-        run: a folder with `summary.json` = {"methods": {name: {"reward": ..., "valid": ..., any number}}} and,
-            optional, "title", "settings" (a dict), "reward_name" (the guiding reward, by default the first in the
-            samples), "higher_is_better" (of that reward, default true) and "modality" (default "molecule"). Per method
-            it may hold `<method>/samples.csv` (prompt, index, sample, one column per reward) and
-            `<method>/diagnostics.csv` (step, t, ess, ess_r, shift); a single method's may lie directly in the run.
+        run: a folder with `summary.json`, which holds {"methods": {name: {"reward": ..., "valid": ..., any number}}}
+            and optionally "title", "settings" (a dictionary), "reward_name" (the guiding reward; by default the first
+            in the samples), "higher_is_better" (of that reward; by default true) and "modality" (by default
+            "molecule"). The folder may hold `<method>/samples.csv` (prompt, index, sample, one column per reward) and
+            `<method>/diagnostics.csv` (step, t, ess, ess_r, shift) of each method; those of a single method may lie
+            directly in it.
 
     Raises:
-        ValueError: if the folder or summary.json is missing, or a file is damaged or lacks what is shown.
-        OSError: naming the file, if it cannot be written.
+        ValueError: if the folder or summary.json is missing, or if a file is damaged or lacks what is to be shown.
+        OSError: if the file cannot be written; the message names it.
     """
     folder = expand(run)
     summary = read_summary(folder)
@@ -54,7 +55,7 @@ def write_report(run: str | Path) -> Path:
 
 
 def table_section(run: Run) -> str:
-    """The methods' numbers, the best of each column in bold; what is no reward or of KEY_COLUMNS is folded away."""
+    """A table of the methods' numbers, the best of each column in bold; columns of lesser interest are folded away."""
     columns = list(dict.fromkeys(key for method in run.methods for key in method.numbers))
     held_out = [name for name in reward_columns(run.methods) if name != run.reward]
     columns = _different(run, sorted(columns, key=lambda name: name != "reward"), columns)
@@ -71,7 +72,7 @@ def table_section(run: Run) -> str:
 
 
 def reward_section(run: Run) -> str:
-    """One histogram per reward and method, on common axes, with the mean marked."""
+    """A histogram for each reward and method, on common axes, with the mean marked."""
     ordered = sorted(reward_columns(run.methods), key=lambda name: name != run.reward)
     blocks = [f"<h3>{escape(name)}</h3>{histograms(run, name)}" for name in ordered]
     whose = "of valid samples" if any(method.molecules for method in run.methods) else "of all samples"
@@ -80,7 +81,7 @@ def reward_section(run: Run) -> str:
 
 
 def gain(run: Run) -> str:
-    """The run at a glance: of each method the mean reward, beside that of its lookaheads and of the plain model."""
+    """The run at a glance: the mean reward of each method beside that of its lookaheads and of the plain model."""
     blocks, name = "", escape(run.reward or "reward")
     plain = next((m.numbers.get("reward") for m in run.methods if m.name == "vanilla"), None)
     for method in run.methods:
@@ -97,7 +98,7 @@ def gain(run: Run) -> str:
 
 
 def prompts_section(run: Run) -> str:
-    """The mean guiding reward of each prompt, by method, where prompts have several samples."""
+    """A table of the mean guiding reward of each prompt, by method, if prompts have several samples."""
     frames = {m.name: m.samples for m in run.methods if len(m.samples) and {"prompt", run.reward} <= set(m.samples)}
     means = pd.DataFrame(
         {name: frame.groupby("prompt", sort=False)[run.reward].mean() for name, frame in frames.items()}

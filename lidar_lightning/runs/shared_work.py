@@ -14,12 +14,12 @@ C = TypeVar("C")
 
 
 class SharedWork(Generic[C]):
-    """Runs whose finished prompts are on disk, so that work goes on where it was stopped.
+    """The drawing of several runs. Finished prompts are on disk, so that the work goes on where it was stopped.
 
     Args:
-        runs: by what tells them apart.
-        prompts: of each run.
-        indices: of the samples of each prompt.
+        runs: the runs, by what tells them apart.
+        prompts: the prompts that each run draws.
+        indices: the indices of the samples of each prompt.
     """
 
     def __init__(self, runs: Mapping[C, RunFolder], prompts: Sequence[str], indices: Sequence[int]):
@@ -27,7 +27,7 @@ class SharedWork(Generic[C]):
         self.done: set[tuple[C, str]] = set()
 
     def finished(self, cell: C, prompt: str) -> bool:
-        """Whether all samples of a prompt are on disk; what has been found is not looked for again."""
+        """Whether all samples of a prompt are on disk; a prompt that was once found is not looked for again."""
         if (cell, prompt) not in self.done:
             part = self.runs[cell].get(prompt, self.indices)
             if part is None or len(part.indices) < len(self.indices):
@@ -36,15 +36,15 @@ class SharedWork(Generic[C]):
         return True
 
     def pending(self) -> Iterator[tuple[C, str]]:
-        """Runs and prompts that are not on disk."""
+        """The runs and prompts that are not on disk yet."""
         return ((cell, prompt) for cell in self.runs for prompt in self.prompts if not self.finished(cell, prompt))
 
     def work(self, draw: Callable[[C, str], Part], told: Callable[[C], str]) -> None:
-        """Draws everything that is left; what another process has begun is waited for.
+        """Draws everything that is left, and waits for what another process has begun.
 
         Args:
-            draw: the samples of a prompt of a run.
-            told: what the progress bar says of a run.
+            draw: draws the samples of a prompt for a run.
+            told: the text with which the progress line names a run.
         """
         with tqdm(total=len(self.runs) * len(self.prompts), unit="prompt") as bar:
             while left := list(self.pending()):

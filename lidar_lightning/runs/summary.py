@@ -17,9 +17,9 @@ from lidar_lightning.utils.smiles_io import read_smiles
 
 
 def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
-    """The parts with the guiding reward among their scores, also where it combines others.
+    """The parts with the guiding reward among their scores, even if it combines others.
 
-    A combination is relative to the samples that it is computed on: all of these parts.
+    A combination is relative to the samples on which it is computed, which are those of all these parts.
     """
     if reward.name in parts[0].scores:
         return list(parts)
@@ -35,8 +35,8 @@ PAIRED = 2048
 
 
 def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, Tensor]) -> dict[str, float]:
-    """samples; reward, the mean; the mean of every stored reward by its name; and diversity, of the latents of each
-    prompt (see `diversity_within`)."""
+    """The metrics of pictures: the number of samples, the mean of the guiding reward ("reward") and of every stored one
+    (by its name), and the diversity of the latents of each prompt (see `diversity_within`)."""
     prompts = [prompt for part in parts for prompt in part.prompts]
     return {
         "samples": float(len(scores)),
@@ -49,8 +49,10 @@ def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, 
 def sample_metrics(
     parts: Sequence[Part], reward: Reward, modality: str = "molecule", training_data: str | None = None
 ) -> dict[str, float]:
-    """What the samples of a run are worth: see `picture_metrics`, and `molecule_metrics` with `fingerprint_diversity`
-    of at most 2,048 of them, 0 if fewer than two are valid."""
+    """The metrics of the samples of a run.
+
+    Pictures have those of `picture_metrics`. Molecules have those of `molecule_metrics` and the `fingerprint_diversity`
+    of at most 2,048 of them, which is 0 if fewer than two are valid."""
     parts = with_reward(parts, reward)
     stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
     scores = stored[reward.name]
@@ -63,9 +65,9 @@ def sample_metrics(
 
 
 def lookahead_metrics(reward: Reward, banks: Sequence[LookaheadBank]) -> dict[str, float]:
-    """lookahead_reward, the mean of the banks as the reward scored them: what guidance began with.
+    """The metric lookahead_reward: the mean reward of the banks, with which guidance began.
 
-    A reward that is relative to what it is scored with has none.
+    A reward that is relative to the samples that it is scored with has none.
     """
     if not banks or reward.relative:
         return {}
@@ -83,17 +85,17 @@ def summarise(
 ) -> dict[str, float]:
     """Metrics, cost and time of a run.
 
-    `calls` is network calls per sample with the sample's share of the lookahead, and `nfe` the evaluations of the
-    network in them; `seconds` is the time of sampling, decoding and scoring, summed over processes, and of drawing the
-    banks.
+    `calls` is the number of network calls per sample, including its share of the lookaheads, and `nfe` the number of
+    evaluations of the network in them. `seconds` is the time of sampling, decoding and scoring, summed over processes,
+    and of drawing the banks.
 
     Args:
         parts: all samples.
         reward: the guiding reward.
-        banks: one per prompt; none for an unguided run.
-        modality: "molecule" or "image", for its metrics.
-        training_data: SMILES file for novelty; None takes QM9.
-        evaluations: of the network in one call of the model, and in one of what draws the lookaheads.
+        banks: one bank for each prompt; none for an unguided run.
+        modality: "molecule" or "image", which decides on the metrics.
+        training_data: the SMILES file against which novelty is measured; None takes QM9.
+        evaluations: how often the network is evaluated in one call of the model, and in one of what draws lookaheads.
     """
     count = sum(len(part.samples) for part in parts)
     lookahead_calls = sum(len(bank.samples) * bank.provenance.steps for bank in banks)

@@ -1,4 +1,4 @@
-"""The numbers of a comparison: a row per method and budget, and curves of every reward over network calls."""
+"""The numbers of a comparison: a row for each method and budget, and curves of every reward over network calls."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ class Cell:
 
     @property
     def row(self) -> str:
-        """Name of its row in the table: cells that differ by seed share it."""
+        """The name of its row in the table; cells that differ only by seed share it."""
         return self.method if self.method == VANILLA else f"{self.method} @ {self.budget:g}"
 
 
 def rewarded(runs: Mapping[Cell, Sequence[Part]], reward: Reward) -> dict[Cell, list[Part]]:
-    """The runs, of one part per prompt each, with the guiding reward among the scores.
+    """The runs, each with one part per prompt, with the guiding reward among their scores.
 
-    A combination of rewards is relative to the samples that it is computed on: here those of one prompt in all cells,
-    so that it compares methods.
+    A combination of rewards is relative to the samples on which it is computed. Here these are the samples of one
+    prompt in all cells, so that it compares methods.
     """
     prompts = [with_reward(parts, reward) for parts in zip(*runs.values(), strict=True)]
     return dict(zip(runs, map(list, zip(*prompts, strict=True)), strict=True))
@@ -48,21 +48,22 @@ def tabulate(
     keeps: Mapping[str, str] | None = None,
     beside: Mapping[Cell, Mapping[str, float | None]] | None = None,
 ) -> dict[str, Any]:
-    """What `summary.json` says of the runs, averaged over seeds.
+    """The contents of `summary.json` for the runs, averaged over seeds.
 
     Args:
-        runs: one part per prompt, with the guiding reward among the scores.
-        reward: the guiding one.
-        others: whose curves are drawn too.
-        modality: "molecule" or "image", for its metrics.
-        training_data: SMILES file for novelty; None takes QM9.
-        keeps: what each row aims at, "draw" or "best", to label it with.
+        runs: the runs, each with one part per prompt, with the guiding reward among the scores.
+        reward: the guiding reward.
+        others: further rewards for which curves are drawn.
+        modality: "molecule" or "image", which decides on the metrics.
+        training_data: the SMILES file against which novelty is measured; None takes QM9.
+        keeps: what each row aims at, "draw" or "best", which becomes part of its label.
         beside: more numbers of each run.
 
     Returns:
-        "methods": row to its numbers, with the half-width "reward_ci95" of the reward's 95% confidence interval (see
-        `intervals`); "curves": "reward", for the guiding one, or the name of another, to method to points (network
-        calls, mean, lower and upper end of its interval). What one cluster cannot tell of an interval is None.
+        "methods", from each row to its numbers, among them "reward_ci95", half of the width of the reward's 95%
+        confidence interval (see `intervals`); and "curves", from each reward ("reward" for the guiding one) to methods
+        to points (network calls, mean, lower and upper end of the interval). What is not known, as the interval of a
+        single cluster, is None.
     """
     rows: dict[str, list[Cell]] = {}
     for cell in runs:
@@ -104,12 +105,12 @@ def tabulate(
 
 
 def known(found: Interval) -> list[float | None]:
-    """Mean, lower and upper end, for JSON: ends that are not known are None."""
+    """Mean, lower and upper end of an interval for JSON, in which ends that are not known are None."""
     return [found.mean, *(None if math.isnan(end) else end for end in (found.low, found.high))]
 
 
 def mean_of_known(values: Sequence[float | None]) -> float | None:
-    """The mean of those that are known; None if none is."""
+    """The mean of the values that are known; None if none is."""
     found = [value for value in values if value is not None]
     return mean(found) if found else None
 

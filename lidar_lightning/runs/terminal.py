@@ -1,4 +1,4 @@
-"""The numbers of a run as a small table for a terminal, and where its files are."""
+"""The numbers of a run as a small table for a terminal, and the paths of its files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ FILES = {"report": "report.html", "pictures": "grids", "table": "samples.csv"}
 
 
 def table(methods: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows by name, with those of the columns that any of them has, aligned."""
+    """An aligned table with a row for each method and those of the columns that any method has."""
     kept = [column for column in columns if any(column in row for row in methods.values())]
     rows = [["", *(column.replace("_", " ") for column in kept)]]
     rows += [[name, *(_number(row.get(column)) for column in kept)] for name, row in methods.items()]
@@ -24,7 +24,7 @@ def table(methods: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> s
 
 
 def closing(folder: Path) -> str:
-    """What a finished run has, and where to look at it."""
+    """The text after a finished run: its numbers, and where to look at its samples."""
     summary = read_summary(folder)
     metrics = [name for row in summary["methods"].values() for name in row if name.endswith("_verdict")]
     what = f"Reward: {summary.get('reward_name', 'reward')}, the mean of {_samples(summary)} samples."

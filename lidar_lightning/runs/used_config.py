@@ -1,4 +1,4 @@
-"""The configuration that a command used, kept with what it wrote."""
+"""The configuration that a command used, kept beside what the command wrote."""
 
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ def write_config(folder: Path, text: str) -> Path:
 
 
 class SaveUsedConfig(SaveConfigCallback):
-    """Writes the configuration when the work begins: into `out` of the module, the folder of the logger, or that of the
-    checkpoints; nowhere if there is none of these."""
+    """Writes the configuration when the work begins.
+
+    It goes into `out` of the module, else into the folder of the logger, else into that of the checkpoints; if there is
+    none of these, nowhere."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Nothing yet: a run of other settings in the same folder is refused first."""
+        """Does nothing yet, because a run of other settings in the same folder is to be refused first."""
 
     def on_predict_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.save(trainer, pl_module)
@@ -45,7 +47,7 @@ class SaveUsedConfig(SaveConfigCallback):
 
 
 def home(trainer: L.Trainer, module: Any) -> str | Path | None:
-    """The folder of what a command writes."""
+    """The folder into which a command writes."""
     if getattr(module, "out", None):
         return module.out
     if trainer.loggers:
