@@ -1,4 +1,4 @@
-"""What a stock pipeline is called with, checked against the banks that guide it."""
+"""Checks of the arguments of a stock pipeline against the banks that guide it."""
 
 import functools
 import inspect
@@ -17,9 +17,9 @@ ASPECT = 0.03
 
 @contextmanager
 def calls_checked(pipe: Any, banks: Sequence[LookaheadBank]) -> Iterator[None]:
-    """Calls of a pipeline within it are refused if their prompts or their size are not those of the banks.
+    """While the block runs, calls of the pipeline whose prompts or size do not fit the banks are refused.
 
-    A pipeline checks its own inputs first of all in `check_inputs`; one without that method is not checked.
+    The check is made where a pipeline checks its own inputs, in `check_inputs`; one without that method is not checked.
     """
     if not hasattr(pipe, "check_inputs"):
         with nullcontext():
@@ -41,10 +41,12 @@ def calls_checked(pipe: Any, banks: Sequence[LookaheadBank]) -> Iterator[None]:
 
 
 def check_prompts(banks: Sequence[LookaheadBank], prompt: Any, embeds: Any = None) -> None:
-    """Raises ValueError unless there is a bank for each prompt of a call, and warns if it is of another text.
+    """Raises ValueError unless each prompt of a call has a bank, and warns if that bank was drawn for another text.
 
     Args:
-        prompt: a text or a list of them; None if embeddings (P, ...) are given in its place.
+        banks: the banks, in the order of the prompts.
+        prompt: a text or a list of texts; None if embeddings are given in its place.
+        embeds: embeddings of the prompts (P, ...), or None.
     """
     asked = [prompt] if isinstance(prompt, str) else prompt
     rows = asked if asked is not None else [tuple(row.flatten().tolist()) for row in (() if embeds is None else embeds)]
@@ -59,7 +61,7 @@ def check_prompts(banks: Sequence[LookaheadBank], prompt: Any, embeds: Any = Non
 
 
 def check_aspect(banks: Sequence[LookaheadBank], height: int | None, width: int | None) -> None:
-    """Raises ValueError if pictures are to be of another aspect ratio than the banks; packed latents do not show it."""
+    """Raises ValueError if pictures are to have another aspect ratio than the banks."""
     for bank in banks:
         shape = bank.provenance.space.rpartition("-")[2].split("x")
         if not (height and width and len(shape) == 3 and all(part.isdigit() for part in shape)):

@@ -1,4 +1,4 @@
-"""LiDAR: the model plus s times the difference between the rewarded bank and the bank, as denoisers.
+"""LiDAR: the model's prediction plus s times the difference between those of the rewarded bank and of the bank.
 
     guided = model + s * (ideal(bank, tilted by lambda r) - ideal(bank))
 
@@ -42,7 +42,7 @@ class LiDARGuidance:
         rewards: what to raise, (n,) or (P, n), finite.
         schedule: noise schedule of the model.
         settings: strength, lambda, and when to guide.
-        kernel: samples (P, n, *S) to their noise kernel, see `kernel_of`.
+        kernel: makes the noise kernel of samples (P, n, *S), see `kernel_of`.
 
     Raises:
         ValueError: if samples, rewards and kernel do not fit each other.
@@ -79,10 +79,11 @@ class LiDARGuidance:
         backbone: Backbone,
         settings: LiDARSettings = LiDARSettings(),  # noqa: B008
     ) -> "LiDARGuidance":
-        """The guidance of several prompts: a bank and what to raise (n,) of each.
+        """The guidance of several prompts, from the bank of each and the utilities (n,) of its samples.
 
         Raises:
-            ValueError: if there are none, they differ in shape, or lie in another space than the backbone works in.
+            ValueError: if there are no banks, if they differ in shape, or if they lie in another space than the
+                backbone's.
         """
         check_together(banks)
         space = backbone.space
@@ -93,7 +94,7 @@ class LiDARGuidance:
         return cls(samples, scores, backbone.schedule, settings, kernel_of(backbone.vocab_size))
 
     def take_diagnostics(self) -> list[dict[str, float]]:
-        """What each step did since the last call, as rows with a step number."""
+        """What each guided step since the last call did, as rows with the number of the step."""
         rows = [{"step": step, **row._asdict()} for step, row in enumerate(self.diagnostics)]
         self.diagnostics.clear()
         return rows
@@ -108,7 +109,7 @@ class LiDARGuidance:
         return guided
 
     def change(self, x_t: Tensor, t: float) -> Tensor | None:
-        """What guidance adds to the clean prediction of continuous data: s * shift (B, *S), or None if it is off at t.
+        """What guidance adds to the clean prediction of continuous data: s * shift (B, *S), or None if it rests at t.
 
         Raises:
             ValueError: if x_t does not fit the banks.
@@ -121,12 +122,12 @@ class LiDARGuidance:
         return change
 
     def tilt(self, x_t: Tensor, t: float) -> tuple[float, Tilt]:
-        """alpha at time t, and the banks as x_t (P * B, *S) sees them there."""
+        """alpha at time t, and the weights of the banks there, as seen from x_t (P * B, *S)."""
         alpha, sigma = self._coefficients(t)
         return alpha, tilt(self.kernel, self._by_prompt(x_t), alpha, sigma, self.rewards, self.temperature)
 
     def lookahead_reward(self, x_t: Tensor, t: float) -> Tensor:
-        """log sum_i w_i exp(lambda r_i), what the bank expects of x_t (B, *S): (B,) float64 (arXiv 2602.03211)."""
+        """The reward that the bank expects of x_t (B, *S), log sum_i w_i exp(lambda r_i): (B,) float64 (2602.03211)."""
         with exact_products(x_t.device.type):
             logits = self.kernel.logits(self._by_prompt(x_t), *self._coefficients(t))
         values = (self.temperature[:, None] * self.rewards)[:, None]

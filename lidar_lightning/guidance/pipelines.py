@@ -1,4 +1,4 @@
-"""LiDAR inside any stock diffusers pipeline, by editing what its scheduler is told."""
+"""LiDAR inside any stock diffusers pipeline, by editing the predictions that its scheduler receives."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,26 +32,27 @@ def guide(
         with guide(pipe, bank, ess=0.1):
             images = pipe(prompt, num_images_per_prompt=4).images
 
-    Inside, `pipe.scheduler.step` receives the network's prediction (after classifier-free guidance) moved by `slope *
-    scale * shift`, so that the clean sample that it means moves by scale * shift; steps without guidance are untouched.
-    On exit the pipeline is as it was; saving and loading it inside works too. Guidance that never ran warns then.
+    Inside the block, `pipe.scheduler.step` receives the network's prediction (after classifier-free guidance) moved by
+    `slope * scale * shift`, so that the clean sample that it means moves by scale * shift; steps without guidance are
+    untouched. At its end the pipeline is as it was, and a warning says so if no step was guided. Saving and loading the
+    pipeline inside the block works too.
 
     Args:
-        pipe: the pipeline. Nothing but `pipe.scheduler.step` and `pipe.check_inputs` is touched.
-        bank: the scored bank of the prompt, or one for each of the prompts of the call, in their order.
-        reward: what to raise (to lower, if lower is better): a reward, or the name of one whose scores the bank holds;
-            None if it holds just one.
-        same_space: the latents of the bank mean the same to the pipeline though its VAE differs (sdxl-vae-fp16-fix, a
-            tiny decoder); warns where that is needed.
+        pipe: the pipeline. Nothing of it but `pipe.scheduler.step` and `pipe.check_inputs` is replaced.
+        bank: the scored bank of the prompt, or a list of one for each prompt of the call, in their order.
+        reward: the reward to raise (or to lower, if lower is better), or the name of one whose scores the bank holds;
+            it may be None if the bank holds just one.
+        same_space: says that the latents of the bank mean the same to the pipeline although its VAE differs
+            (sdxl-vae-fp16-fix, a tiny decoder); a warning names both where that matters.
         settings: scale, temperature, ess, start and stop, see `LiDARSettings`.
 
     Yields:
         the guidance, whose `take_diagnostics` says what each step did.
 
     Raises:
-        ValueError: for an unsupported scheduler, settings out of range, a bank without these scores, banks of several
-            shapes or of another latent space than the pipeline's; when the pipeline is called, for prompts or sizes
-            that are not those of the banks.
+        ValueError: if the scheduler is not supported, if a setting is out of range, if a bank lacks these scores, or if
+            the banks differ in shape or are of another latent space than the pipeline's; when the pipeline is called,
+            if its prompts or its size are not those of the banks.
     """
     scheduler, given = pipe.scheduler, LiDARSettings(**settings)
     if given != replace(given, restart=None, candidates=1, rounds=1, moves=0):
@@ -90,7 +91,7 @@ def guide(
 
 
 def why_not(times: list[float], start: float, stop: float) -> str:
-    """Why none of the steps at these times was guided."""
+    """Says why none of the steps at these times was guided."""
     if not times:
         return "the scheduler that the pipeline had took no step; was the pipeline called, and with this scheduler?"
     return (
@@ -100,10 +101,10 @@ def why_not(times: list[float], start: float, stop: float) -> str:
 
 
 def utilities(bank: LookaheadBank, reward: str | Reward | None) -> Tensor:
-    """What guidance maximises, from the scores of a bank (n,): their negative if the bank says that lower is better.
+    """What guidance maximises (n,): the scores of a bank, or their negative if the bank says that lower is better.
 
     Raises:
-        ValueError: if the bank has no such scores, or several and no reward is named.
+        ValueError: if the bank has no such scores, or if it has several and no reward is named.
     """
     if isinstance(reward, Reward):
         return reward.from_scores(bank.rewards)
@@ -122,7 +123,7 @@ def utilities(bank: LookaheadBank, reward: str | Reward | None) -> Tensor:
 
 
 def own_space(pipe: Any) -> str:
-    """The latent space of a pipeline, but for the size. Raises ValueError if it has no autoencoder."""
+    """The name of a pipeline's latent space, without the size. Raises ValueError if it has no autoencoder."""
     vae = getattr(pipe, "vae", None)
     if vae is None:
         raise ValueError(f"banks hold latents of a VAE, and this {type(pipe).__name__} has none")

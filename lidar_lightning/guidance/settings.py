@@ -13,22 +13,24 @@ DEFAULT_ESS = 0.1
 class LiDARSettings:
     """How a scored bank is used.
 
-    Lambda is `temperature` if that is given, else what `ess` asks for, else the lambda of the task; without any of them
-    the effective sample size of the rewarded bank is a tenth of it.
+    Lambda is `temperature` if that is given, else what `ess` asks for, else the lambda of the task. Without any of
+    these it is chosen so that the effective sample size of the rewarded bank is a tenth of the bank.
 
     Args:
-        scale: strength s of the guidance; 1 samples the rewarded distribution as n grows, more sharpens.
+        scale: strength s of the guidance; 1 samples the rewarded distribution as n grows, and more sharpens it.
         temperature: lambda >= 0, the inverse temperature of the reward.
         ess: instead of lambda, the effective sample size of softmax(lambda r) as a fraction of the bank, in (0, 1].
-        start, stop: guide while stop < t <= start, with t = 1 pure noise.
-        restart: the time t0 in [0, 1] from which to run, from noised members of the bank; None, or 1, is pure noise.
-        candidates: samples that are drawn for each one that is kept, at least 1; the best are.
-        rounds: in which the candidates are drawn, at least 1; those of each round join what the next restarts from.
-        moves: Metropolis moves of every sample at the end, see `samplers.moves`.
+        start, stop: guidance runs while stop < t <= start, where t = 1 is pure noise.
+        restart: the time t0 in [0, 1] from which the solver runs, from noised members of the bank; None, or 1, starts
+            from pure noise.
+        candidates: number of samples that are drawn for each one that is kept, at least 1; the best are kept.
+        rounds: number of rounds in which the candidates are drawn, at least 1; those of each round join the samples
+            from which the next round restarts.
+        moves: number of Metropolis moves that every sample makes at the end, see `samplers.moves`.
 
     Raises:
-        ValueError: if a setting is out of range, temperature and ess are both given, or rounds or moves have no time to
-            restart from.
+        ValueError: if a setting is out of range, if temperature and ess are both given, or if there are rounds or moves
+            but no time to restart from.
     """
 
     scale: float = 1.0
@@ -72,7 +74,7 @@ class LiDARSettings:
         return self.stop < t <= self.start
 
     def of_task(self, temperature: float | None) -> "LiDARSettings":
-        """These settings with the lambda of a task, unless they say which."""
+        """These settings with the lambda of a task, unless they name one themselves."""
         return self if self.temperature is not None or self.ess is not None else replace(self, temperature=temperature)
 
     def lambda_of(self, rewards: Tensor) -> float:

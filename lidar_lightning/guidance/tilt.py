@@ -10,7 +10,7 @@ from lidar_lightning.guidance.kernels import Kernel, exact_products
 
 
 class Tilt(NamedTuple):
-    """A bank seen from x_t, with and without its rewards."""
+    """The weights of a bank's members as seen from x_t, with and without their rewards, and what they change."""
 
     change: Tensor
     """What the rewarded bank says beyond the bank: see `Kernel.change`."""
@@ -35,9 +35,12 @@ def tilt(
 
 
 def tilted_weights(logits: Tensor, rewards: Tensor, temperature: Tensor | float) -> tuple[Tensor, Tensor]:
-    """w^r = softmax(l + lambda r) and w = softmax(l), each (P, B, n), for logits (P, B, n) and rewards (P, n).
+    """The weights w^r = softmax(l + lambda r) and w = softmax(l), each (P, B, n).
 
-    temperature: lambda >= 0, a float or one per prompt (P,).
+    Args:
+        logits: l (P, B, n).
+        rewards: r (P, n).
+        temperature: lambda >= 0, a float or one per prompt (P,).
     """
     rewards = rewards.to(logits)
     temperature = torch.as_tensor(temperature, dtype=logits.dtype, device=logits.device).expand(len(rewards))
@@ -45,16 +48,16 @@ def tilted_weights(logits: Tensor, rewards: Tensor, temperature: Tensor | float)
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
-    """1 / Sum_i w_i^2 over the last dimension, for weights that sum to one: from 1 (one-hot) to n (uniform)."""
+    """1 / Sum_i w_i^2 over the last dimension of weights that sum to one: from 1 (one-hot) to n (uniform)."""
     return 1 / weights.square().sum(-1)
 
 
 def temperature_for_ess(rewards: Tensor, fraction: float) -> float:
     """The lambda at which softmax(lambda r) has an effective sample size of fraction * n, by bisection.
 
-    The effective sample size falls from n at lambda = 0 to the number m of best samples, so the answer has the same
-    meaning at every scale of the reward. Constant rewards give 0. Where ties put m above the target, lambda is the
-    one that comes within one part in a thousand of m.
+    The effective sample size falls from n at lambda = 0 to the number m of samples with the highest reward, so that the
+    answer has the same meaning at every scale of the reward. Constant rewards give 0. Where ties put m above the
+    target, lambda is the one whose effective sample size comes within one part in a thousand of m.
 
     Args:
         rewards: (n,), finite.
@@ -88,7 +91,7 @@ def temperature_for_ess(rewards: Tensor, fraction: float) -> float:
 
 
 def check_tilt(temperature: Tensor | float, rewards: Tensor) -> None:
-    """Raises ValueError if lambda, a float or one per prompt (P,), is negative, or too large for rewards (P, n)."""
+    """Raises ValueError if lambda, a float or one per prompt (P,), is negative or so large that lambda r overflows."""
     each = torch.as_tensor(temperature, dtype=torch.float64, device=rewards.device).reshape(-1, 1)
     if not bool((each >= 0).all()):
         raise ValueError(f"temperature (lambda) must be at least 0, got {temperature}")
@@ -100,7 +103,7 @@ def check_tilt(temperature: Tensor | float, rewards: Tensor) -> None:
 
 
 def check_finite(values: Tensor, what: str = "rewards") -> None:
-    """Raises ValueError, with the count, if a reward, or what else is named, is NaN or infinite."""
+    """Raises ValueError, with their count, if values are NaN or infinite; `what` is their name in the message."""
     bad = int((~values.isfinite()).sum())
     if bad:
         raise ValueError(f"{bad} of {values.numel()} {what} are NaN or infinite: fix the reward or give it a floor")

@@ -1,4 +1,4 @@
-"""Lookahead banks: n cheap samples of one prompt with every reward and where they came from."""
+"""Lookahead banks: n cheap samples of one prompt, their rewards, and where the samples came from."""
 
 import hashlib
 import json
@@ -43,25 +43,25 @@ class Provenance:
     seed: int
 
     def key(self) -> str:
-        """Hash under which a store files the bank: 16 hexadecimal digits."""
+        """The hash, of 16 hexadecimal digits, under which a store files the bank."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class LookaheadBank:
-    """n samples of one prompt and their rewards. Immutable: adding a reward makes a new bank of the same samples.
+    """n samples of one prompt and their rewards. It is immutable: adding a reward makes a new bank.
 
     Args:
         samples: clean samples (n, *S), as the backbone predicts them.
-        rewards: name to scores (n,), each as its reward gave them; kept as float32 tensors.
+        rewards: from the names of rewards to their scores (n,), unchanged; kept as float32 tensors.
         provenance: where the samples came from.
-        versions: name to identity of the reward that gave the scores.
-        higher_is_better: name to what the scores mean; where it says nothing, as in files of version 0.1.0, higher is
-            taken as better.
-        seconds: what drawing the samples took.
+        versions: from names to the identities of the rewards that gave the scores.
+        higher_is_better: from names to whether high scores are good. A name that is missing, as in files of version
+            0.1.0, counts as true.
+        seconds: how long drawing the samples took.
 
     Raises:
-        ValueError: if the bank is empty, or rewards do not have one finite score per sample.
+        ValueError: if the bank is empty, or if a reward does not have one finite score per sample.
     """
 
     samples: Tensor
@@ -91,18 +91,19 @@ class LookaheadBank:
         prompt: str,
         higher_is_better: bool = True,
     ) -> "LookaheadBank":
-        """A bank of clean samples that are at hand, wherever they come from: it guides, restarts and makes preferences.
+        """Makes a bank of clean samples that you have, whatever drew them, for guidance, restarts and preferences.
 
         Args:
             backbone: the model that the bank will guide.
-            latents: as this model predicts clean samples: latents or tokens (n, *S), tensor, array or list.
-            scores: one number per sample, which get the name "score"; or several such, by name.
-            prompt: what the samples are of.
-            higher_is_better: what the scores mean.
+            latents: clean samples in the form in which this model predicts them, latents or tokens (n, *S), as a
+                tensor, an array or a list.
+            scores: one number per sample, under the name "score"; or a dictionary of several such lists by name.
+            prompt: the prompt of the samples.
+            higher_is_better: whether high scores are good.
 
         Raises:
-            ValueError: if there is no prompt, the samples are not of the model's shape, finite, and tokens where it has
-                tokens, or there is not one finite score for each.
+            ValueError: if the prompt is empty, if the samples are not of the model's shape and kind or not finite, or
+                if there is not one finite score for each.
         """
         if not prompt.strip():
             raise ValueError("a bank is of one prompt, which must not be empty")
@@ -116,10 +117,10 @@ class LookaheadBank:
 
     @classmethod
     def from_images(cls, backbone: Backbone, images: Any, scores: Any, prompt: str, **told: Any) -> "LookaheadBank":
-        """`from_latents` of pictures of the model's size, through its VAE.
+        """Makes a bank of pictures of the model's size, which its VAE encodes; see `from_latents`.
 
         Args:
-            images: files of PIL, arrays (H, W, 3) or tensors (3, H, W), in bytes or in [0, 1]; a list, or one batch.
+            images: PIL images, arrays (H, W, 3) or tensors (3, H, W), in bytes or in [0, 1]; a list, or one batch.
         """
         return cls.from_latents(backbone, backbone.x0_of(as_pixels(images)), scores, prompt, **told)
 
@@ -127,7 +128,7 @@ class LookaheadBank:
     def from_smiles(
         cls, backbone: Backbone, smiles: Sequence[str], scores: Any, prompt: str = "molecule", **told: Any
     ) -> "LookaheadBank":
-        """`from_latents` of molecules."""
+        """Makes a bank of molecules; see `from_latents`."""
         return cls.from_latents(backbone, backbone.x0_of(list(smiles)), scores, prompt, **told)
 
     def scored(
@@ -137,12 +138,13 @@ class LookaheadBank:
         decoder: str | None = None,
         batch_size: int | None = None,
     ) -> "LookaheadBank":
-        """This bank with those rewards too. Scores of the same name, identity and decoder are kept.
+        """This bank with these rewards as well. Scores of the same name, identity and decoder are kept.
 
         Args:
-            decode: clean samples to what rewards score.
-            decoder: its name, if it is not the model's own.
-            batch_size: samples that are decoded and scored at once; None takes all.
+            rewards: the rewards.
+            decode: turns clean samples into what rewards score.
+            decoder: the name of the decoder, if it is not the model's own.
+            batch_size: number of samples that are decoded and scored at once; None takes all.
         """
         for reward in rewards:
             check_reward(reward)
@@ -207,9 +209,11 @@ def check_space(provenance: Provenance, space: str, model: str, same_space: bool
     """Raises ValueError unless samples of a provenance lie in the space that a model works in.
 
     Args:
-        space, model: of the model, and what it is called.
-        same_space: says that latents of another autoencoder mean the same in this one; they must still be of one shape.
-            Warns.
+        provenance: where the samples came from.
+        space: the space of the model.
+        model: how messages call the model.
+        same_space: says that latents of another autoencoder mean the same in this one, and warns. They must still have
+            the same shape.
     """
     given = provenance.space
     if given == space:
@@ -224,7 +228,7 @@ def check_space(provenance: Provenance, space: str, model: str, same_space: bool
 
 
 def check_together(banks: Sequence[LookaheadBank]) -> None:
-    """Raises ValueError unless there are banks, and all of one shape, so that one batch can be guided by them."""
+    """Raises ValueError unless there are banks and all have the same shape, so that they can guide one batch."""
     if not banks:
         raise ValueError("guidance needs the bank of each prompt, got none")
     if len({bank.samples.shape for bank in banks}) > 1:

@@ -28,21 +28,23 @@ logger = logging.getLogger(__name__)
 
 
 class Lookahead:
-    """How banks are made: n samples a prompt by a solver of few steps.
+    """How banks are made: n samples for each prompt, by a solver of few steps.
 
     Args:
         steps: network calls per lookahead sample; None takes those of the preset, or 8.
         n: samples per prompt.
-        backbone: draws the samples; None takes the model that is guided. It must share the data space of that model.
-        batch_size: samples per network call, and that are decoded and scored at once; fewer if memory runs out.
-        preset: published setting of image models (see `presets`), its steps included: other steps are refused.
-        decoder: an AutoencoderTiny of diffusers (folder or hub repository, e.g. "madebyollin/taesd") that decodes the
-            lookaheads of an image model for scoring, in place of its VAE.
-        same_space: the latents of `backbone` mean the same to the guided model though their VAEs differ, such as
-            "madebyollin/sdxl-vae-fp16-fix"; warns where that is needed.
+        backbone: the model that draws the samples, which must share the data space of the guided model; None takes the
+            guided model itself.
+        batch_size: number of samples per network call, and that are decoded and scored at once; it is lowered if memory
+            runs out.
+        preset: a published setting of image models (see `presets`). It fixes the number of steps; others are refused.
+        decoder: an AutoencoderTiny of diffusers (a folder or hub repository, such as "madebyollin/taesd") that decodes
+            the lookaheads of an image model for scoring, in place of its VAE.
+        same_space: says that the latents of `backbone` mean the same to the guided model although their VAEs differ, as
+            "madebyollin/sdxl-vae-fp16-fix" does; a warning names both where that matters.
 
     Raises:
-        ValueError: if a number is below 1, there is no such preset, or it is of another number of steps.
+        ValueError: if a number is below 1, if there is no such preset, or if it has another number of steps.
     """
 
     def __init__(
@@ -71,18 +73,18 @@ class Lookahead:
         self._loaded: dict[Any, Any] = {}
 
     def described(self) -> dict[str, Any]:
-        """What determines its samples, as JSON: how many are drawn at once does not."""
+        """What determines its samples, as JSON. How many are drawn at once does not."""
         public = public_settings(self)
         return {"class": "Lookahead", **{key: describe(public[key]) for key in public if key != "batch_size"}}
 
     def of_size(self, n: int) -> "Lookahead":
-        """The same with n samples per prompt; what either has loaded serves both."""
+        """The same lookahead with n samples per prompt; what one of the two has loaded serves both."""
         other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder, self.same_space)
         other._loaded = self._loaded
         return other
 
     def check_size(self, backbone: Backbone) -> None:
-        """Raises ValueError if a bank of a model does not fit the memory of this machine."""
+        """Raises ValueError if a bank of this model does not fit into the memory of this machine."""
         check_memory(f"a bank of n={self.n} lookaheads", self.n, backbone.sample_bytes())
 
     def source(self, backbone: Backbone) -> Backbone:
@@ -96,7 +98,7 @@ class Lookahead:
         return self._loaded[key]
 
     def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
-        """Where the bank of a prompt comes from.
+        """The provenance of the bank of a prompt.
 
         Raises:
             ValueError: if the lookaheads lie in another space than the data of `backbone`.
@@ -108,7 +110,7 @@ class Lookahead:
         return replace(found, space=backbone.space)
 
     def origin(self, backbone: Backbone) -> dict[str, Any]:
-        """Where the bank of any prompt comes from: what its provenance says whatever prompt and seed are."""
+        """What the provenance says of every bank, whatever the prompt and the seed."""
         own = asdict(self.provenance(backbone, "", 0))
         named = {key: value for key, value in own.items() if key not in ("prompt", "seed")}
         return named | ({"decoder": self.decoder} if self.decoder else {})
@@ -116,7 +118,7 @@ class Lookahead:
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
     ) -> LookaheadBank:
-        """The bank of a prompt with those rewards: from the store, re-scored if need be, or drawn and stored."""
+        """The bank of a prompt with these rewards: from the store, scored again if need be, or drawn and stored."""
         source = self.source(backbone)
         provenance = self.provenance(backbone, prompt, seed)
         pixels = partial(self._decode, source) if self.decoder else source.decode

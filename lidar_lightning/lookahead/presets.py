@@ -17,10 +17,10 @@ class Preset:
 
     Attributes:
         steps: network calls per sample.
-        scheduler, scheduler_options, grid, guidance_scale: as of `LatentBackbone`; None keeps those of the model.
-        lora: adapter that is loaded into the model's own network, and on for lookaheads only.
+        scheduler, scheduler_options, grid, guidance_scale: see `LatentBackbone`; None keeps those of the model.
+        lora: an adapter that is loaded into the model's own network, and is on for lookaheads only.
         lora_scale: the strength of that adapter.
-        weights: another network's weights; it shares text encoders and VAE with the model.
+        weights: the weights of another network, which shares the text encoders and the VAE of the model.
     """
 
     steps: int
@@ -39,7 +39,7 @@ def load_presets() -> dict[str, Preset]:
 
 
 def preset(name: str) -> Preset:
-    """A preset. Raises ValueError naming all if there is none of that name."""
+    """The preset of a name. Raises ValueError, naming all presets, if there is none."""
     presets = load_presets()
     if name not in presets:
         raise ValueError(f"no lookahead preset {name!r}: use one of {', '.join(presets)}")
@@ -47,11 +47,13 @@ def preset(name: str) -> Preset:
 
 
 def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone":
-    """A model as a preset draws its lookaheads. Adapters and weights are loaded, at first use from the hub; adapters of
-    the model that are on stay on.
+    """The model in the form in which a preset draws its lookaheads.
+
+    Adapters and weights are loaded, at the first use from the hub. Adapters of the model that are on stay on.
 
     Raises:
-        ValueError: if the preset is unknown, the model is no latent image model, or what it needs cannot be loaded.
+        ValueError: if the preset is unknown, if the model is not a latent image model, or if what it needs cannot be
+            loaded.
     """
     from lidar_lightning.backbones.adapters import adapter_names, adapters_kept
     from lidar_lightning.backbones.latent import LatentBackbone

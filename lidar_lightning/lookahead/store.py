@@ -1,4 +1,4 @@
-"""Lookahead banks on disk: a file per prompt, found by where its samples came from."""
+"""Lookahead banks on disk: one file per prompt, found by where its samples came from."""
 
 import logging
 import re
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 class BankStore:
     """A folder of banks, one file per prompt, found by the provenance of its samples.
 
-    What killed processes left in it is removed.
+    Files that killed processes left in it are removed.
 
     Args:
-        folder: made when first written to.
+        folder: its path; the folder is made when something is first written into it.
     """
 
     def __init__(self, folder: str | Path):
@@ -30,7 +30,7 @@ class BankStore:
         return self.folder / f"{slug}-{provenance.key()}.safetensors"
 
     def get(self, provenance: Provenance) -> LookaheadBank | None:
-        """The bank of that provenance; None if there is none or its file is damaged, which is logged as an error."""
+        """The bank of that provenance. None if there is none or if its file is damaged, which is logged as an error."""
         path = self.path(provenance)
         if not path.exists():
             return None
@@ -47,6 +47,6 @@ class BankStore:
 
     @contextmanager
     def locked(self, provenance: Provenance) -> Iterator[None]:
-        """Holds off other processes that want the same bank; a killed process lets go."""
+        """Keeps other processes that want the same bank waiting; a process that is killed gives up its lock."""
         with locked(self.path(provenance)):
             yield

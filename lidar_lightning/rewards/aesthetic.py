@@ -19,7 +19,7 @@ class Aesthetic(CLIPReward):
     Args:
         model: a file with weights "layers.<i>.weight" and "layers.<i>.bias", such as the author's .pth, a folder that
             holds "aesthetic-model.pth", or a repository.
-        clip: folder or repository of the `CLIPModel` that embeds, the one the layers were trained on.
+        clip: folder or repository of the `CLIPModel` on whose embeddings the layers were trained.
         batch_size, device, dtype: see `NetworkReward`.
     """
 

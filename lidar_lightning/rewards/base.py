@@ -1,4 +1,4 @@
-"""What scores decoded samples: the contract of a reward, and the check of its name and of its answer."""
+"""The contract of a reward, which scores decoded samples, and the checks of its name and of its answer."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,15 +21,17 @@ TRAITS = ("name", "version", "differentiable", "higher_is_better", "modality")
 class Reward(ABC):
     """Scores decoded samples, one number per sample. Call it through `score`, which checks the answer.
 
-    Stored scores are those of the reward's `identity`: of an own class that follows its code, the arguments it was made
-    with and its public attributes. What changes while it scores belongs in attributes that begin with "_".
+    Stored scores belong to the reward's `identity`. For a class of your own it follows the code, the arguments that the
+    reward was made with, and its public attributes. What changes while it scores belongs in attributes that begin with
+    "_".
 
     Attributes:
-        name: column of a bank and of a report, e.g. "qed".
+        name: the name of its column in banks and reports, such as "qed".
         version: part of the identity; change it whenever equal samples would get another score for a reason that the
             code and the arguments do not show, such as new weights in a file.
         differentiable: whether gradients flow from the scores to the samples.
-        higher_is_better: what the scores mean. Guidance always maximises, so it takes `utility(reward, scores)`.
+        higher_is_better: whether high scores are good. Guidance always maximises, so it takes `utility(reward,
+            scores)`.
         modality: what is scored: "molecule" (SMILES strings), "image" (pixels) or "any".
     """
 
@@ -58,7 +60,7 @@ class Reward(ABC):
         return f"{self.version}, {describe(type(self))} {digest([self._made_with, settings])}"
 
     def described(self) -> dict[str, Any]:
-        """What the samples that it guides depend on."""
+        """Everything about it on which the samples that it guides depend."""
         return {"name": self.name, "version": self.identity, "higher_is_better": self.higher_is_better}
 
     @property
@@ -79,18 +81,18 @@ class Reward(ABC):
         """Scores (n,) float32 of n decoded samples, with one prompt per sample."""
 
     def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: B027
-        """Raises ValueError for a prompt that it cannot score; asked before anything is drawn. None by default."""
+        """Raises ValueError for a prompt that it cannot score; called before anything is drawn. By default all pass."""
 
     @cached_property
     def parts(self) -> list["Reward"]:
-        """The rewards whose scores are stored, and from which this one follows: itself, unless it combines others."""
+        """The rewards whose scores are stored and determine this one: itself, unless it combines others."""
         return [self]
 
     def from_scores(self, scores: Mapping[str, Tensor]) -> Tensor:
         """What guidance maximises (n,), from stored scores of the parts by name.
 
         Raises:
-            ValueError: naming the reward that has no scores.
+            ValueError: if a reward has no scores; the message names it.
         """
         if self.name not in scores:
             raise ValueError(f"no scores of {self.name!r} are stored, only of {sorted(scores)}: score it first")
@@ -98,7 +100,7 @@ class Reward(ABC):
 
 
 def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
-    """The scores (n,) float32 of n samples, checked. An own reward is given copies, which it may edit.
+    """The scores (n,) float32 of n samples, checked. A reward of your own is given copies, which it may edit.
 
     Args:
         reward: any reward.
@@ -106,8 +108,8 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
         prompts: one per sample.
 
     Raises:
-        ValueError: if this is no reward, or it fails, with its error as the cause, or exits, or returns something other
-            than n real numbers, or a score is NaN or infinite. Every message names the reward.
+        ValueError: if this is not a reward, if it fails (its error is the cause) or exits, if it returns anything but n
+            real numbers, or if a score is NaN or infinite. Every message names the reward.
         torch.OutOfMemoryError: if the reward runs out of memory.
     """
     check_reward(reward)
@@ -140,7 +142,7 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
 
 
 def named(value: Any) -> str:
-    """A value in a message: its kind, and its name if it has one."""
+    """How a message calls a value: by its kind, and its name if it has one."""
     kind = "the class" if isinstance(value, type) else f"a {type(value).__name__}"
     return f"{kind} {getattr(value, '__name__', '')}".rstrip()
 
@@ -162,7 +164,7 @@ def scored_rewards(reward: Reward, metrics: Sequence[Reward] = ()) -> list[Rewar
     """All rewards that a run scores, each once: the parts of the guiding one, then the metrics.
 
     Raises:
-        ValueError: for what is no reward, and for different ones of the same name.
+        ValueError: if one is not a reward, or if two different ones have the same name.
     """
     if isinstance(metrics, Reward) or not isinstance(metrics, Sequence):
         raise ValueError(f"metrics is a list of rewards, got {type(metrics).__name__}: write it as [...]")
@@ -180,13 +182,13 @@ def scored_rewards(reward: Reward, metrics: Sequence[Reward] = ()) -> list[Rewar
 def utility(reward: Reward, scores: Tensor) -> Tensor:
     """What guidance maximises: the scores where higher is better, else their negative.
 
-    Banks, tables and reports keep the scores as the reward returned them; the sign turns here and nowhere else.
+    Banks, tables and reports keep the scores as the reward returned them; only here is their sign turned.
     """
     return scores if reward.higher_is_better else -scores
 
 
 def check_floor(floor: float) -> float:
-    """The floor, if it is finite. Raises ValueError otherwise."""
+    """Returns the floor, the score of samples that cannot be scored; raises ValueError unless it is finite."""
     if not math.isfinite(floor):
         raise ValueError(f"the floor, the score of samples that cannot be scored, must be finite, got {floor}")
     return float(floor)

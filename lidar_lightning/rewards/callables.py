@@ -16,10 +16,10 @@ class CallableReward(Reward):
     """Any callable with the signature (samples, prompts) -> sequence of n numbers; it is given copies.
 
     Args:
-        path: the callable, or where to import it from: "package.module:function" or "package.module.function".
-        name: in banks and reports; by default the callable's own.
+        path: the callable, or its import path: "package.module:function" or "package.module.function".
+        name: the name in banks and reports; by default the callable's own.
         version: change it whenever the callable's scores change, so that stored banks are scored again.
-        higher_is_better: what its numbers mean.
+        higher_is_better: whether high numbers are good.
         differentiable: whether it returns a tensor through which gradients flow to the samples.
         modality: "molecule", "image" or "any".
 
@@ -54,10 +54,10 @@ class CallableReward(Reward):
 
 
 def load_reward(spec: Reward | type[Reward] | str | Callable[[Any, Sequence[str]], Any]) -> Reward:
-    """A reward from whatever a user names it by: a Reward, a Reward class, a callable, or an import path to one.
+    """Makes a reward from what a user gives: a Reward, a Reward class, a callable, or the import path of one of these.
 
     Raises:
-        ValueError: if an import path is unknown or leads to something that cannot score.
+        ValueError: if an import path is unknown, or leads to something that cannot score.
     """
     found = import_object(spec) if isinstance(spec, str) else spec
     if isinstance(found, type) and issubclass(found, Reward):
@@ -66,10 +66,11 @@ def load_reward(spec: Reward | type[Reward] | str | Callable[[Any, Sequence[str]
 
 
 def import_object(path: str) -> Any:
-    """What "package.module:attribute" or "package.module.attribute" names.
+    """Imports what "package.module:attribute" or "package.module.attribute" names.
 
     Raises:
-        ValueError: naming the path, if the module cannot be imported, fails or exits, or has no such attribute.
+        ValueError: if the module cannot be imported, fails or exits, or has no such attribute. The message has the
+            path.
     """
     module, _, attribute = path.partition(":") if ":" in path else path.rpartition(".")
     if not module or not attribute:

@@ -12,11 +12,11 @@ from lidar_lightning.rewards.weights import pretrained, pretrained_tokenizer
 
 
 class CLIPReward(NetworkReward):
-    """Embeds images and prompts with a transformers `CLIPModel`; a subclass makes a score of them.
+    """Embeds images and prompts with a transformers `CLIPModel`; a subclass turns the embeddings into a score.
 
     Args:
         model: folder or repository of the `CLIPModel`.
-        tokenizer: folder or repository of its tokenizer; None is the model's own.
+        tokenizer: folder or repository of its tokenizer; None takes the model's own.
         batch_size, device, dtype: see `NetworkReward`.
     """
 
@@ -51,7 +51,7 @@ class CLIPReward(NetworkReward):
         return normalise(resize_crop(images, self.network.config.vision_config.image_size))
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Embeddings (b, d) of length 1, of images (b, 3, H, W) in [0, 1]."""
+        """Embeddings (b, d) of length 1 of images (b, 3, H, W) in [0, 1]."""
         pooled = self.network.vision_model(pixel_values=self.prepare(images).to(self.dtype)).pooler_output
         return functional.normalize(self.network.visual_projection(pooled), dim=-1)
 
@@ -101,7 +101,7 @@ class PickScore(CLIPReward):
 
     Args:
         model: folder or repository of the `CLIPModel`.
-        tokenizer: of the model it was tuned from, as its authors use it.
+        tokenizer: folder or repository of the tokenizer of the model it was tuned from, which its authors use.
         batch_size, device, dtype: see `CLIPReward`.
     """
 

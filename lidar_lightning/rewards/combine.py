@@ -1,9 +1,9 @@
 """Several rewards as one: a weighted sum, the worst of them, or the Pareto rank.
 
-The functions work on utilities (k, n), k rewards that are all to be maximised over the n samples of one bank, and need
-no samples: a bank that stores the scores can be tilted by any combination without scoring anything again. All three
-are relative to these n samples, so they compare samples within one bank and mean nothing across banks. A search scores
-samples a few at a time: it needs a combination whose mean and spread are frozen, which a Pareto rank does not have.
+The functions take utilities (k, n): k rewards, all to be maximised, of the n samples of one bank. They need no samples,
+so that a bank whose scores are stored can be tilted by any combination without scoring anything again. All three are
+relative to these n samples: they compare samples within one bank and mean nothing across banks. A search scores a few
+samples at a time, so that it needs a combination whose mean and spread are frozen; a Pareto rank cannot be frozen.
 """
 
 import math
@@ -20,7 +20,7 @@ Utilities = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
 
 class Scale(NamedTuple):
-    """Mean and population standard deviation of each utility over the samples of reference, (k, 1) float64 each."""
+    """Mean and population standard deviation of each utility over reference samples, (k, 1) float64 each."""
 
     mean: Tensor
     std: Tensor
@@ -45,7 +45,7 @@ def weighted_sum(
     Args:
         utilities: k rewards of n samples, higher is better: (k, n), a list of (n,), or a dict of (n,).
         weights: (k,), in the order of the utilities; None is all ones.
-        scale: by which to normalise; None is that of the samples themselves.
+        scale: the mean and spread by which to normalise; None takes those of the samples themselves.
 
     Raises:
         ValueError: if the number of weights is not k, or as `z_normalise`.
@@ -94,17 +94,17 @@ def pareto_rank(utilities: Utilities) -> Tensor:
 
 
 class Combined(Reward):
-    """One reward out of several, on the scale of one bank (see the module): not differentiable, higher is better.
+    """One reward made of several, on the scale of one bank (see the module): not differentiable, higher is better.
 
     Args:
-        rewards: the parts, at least one, with distinct names and one modality. Those that are better when lower enter
-            with their sign turned.
+        rewards: the parts, at least one, of one modality and with different names. Those for which lower is better
+            enter with their sign turned.
         how: "sum" of z-normalised parts, "min" over z-normalised parts, or "pareto" rank.
         weights: one finite number for each part of a sum; None takes 1 for all.
 
     Attributes:
         parts: the rewards.
-        name: e.g. "sum(ring_count,qed)" or, with weights, "sum(2*ring_count,0.5*qed)".
+        name: such as "sum(ring_count,qed)" or, with weights, "sum(2*ring_count,0.5*qed)".
 
     Raises:
         ValueError: for an unknown `how`, weights that do not fit, or parts that cannot be combined.
@@ -147,7 +147,7 @@ class Combined(Reward):
         """The combination (n,) float32 from stored scores of the parts, as `score` gave them, by name.
 
         Raises:
-            ValueError: naming the parts that have no scores.
+            ValueError: if parts have no scores; the message names them.
         """
         missing = [part.name for part in self.parts if part.name not in scores]
         if missing:
@@ -159,11 +159,11 @@ class Combined(Reward):
 
     @property
     def relative(self) -> bool:
-        """True until it is frozen."""
+        """Whether the scores depend on the samples they are computed on, which is true until it is frozen."""
         return self.scale is None
 
     def frozen(self, scores: Mapping[str, Tensor]) -> Self:
-        """This combination with mean and spread of its parts from these scores (n,), by name, for good.
+        """This combination with the mean and spread of its parts set, for good, by these scores (n,) of each, by name.
 
         Raises:
             ValueError: for a Pareto rank, or if a part has no scores.

@@ -64,7 +64,7 @@ class HPSv21(CLIPReward):
 
     Args:
         model: the file HPS_v2.1_compressed.pt, a folder that holds it, or a repository.
-        clip: folder or repository of the configuration and tokenizer of the CLIP it was tuned from; not of weights.
+        clip: folder or repository of the CLIP it was tuned from; only its configuration and tokenizer are read.
         batch_size, device, dtype: see `NetworkReward`.
     """
 

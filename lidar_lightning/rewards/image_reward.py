@@ -37,8 +37,8 @@ class BLIPScorer(nn.Module):
 
     Args:
         vision: a `BlipVisionModel`.
-        text: a `BlipTextModel` with cross-attention to it.
-        head: from the text's embedding to one number.
+        text: a `BlipTextModel` with cross-attention to the vision model.
+        head: the layers that turn the text's embedding into one number.
     """
 
     def __init__(self, vision: nn.Module, text: nn.Module, head: nn.Sequential):
@@ -71,15 +71,15 @@ def from_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build(reward: str, published: Mapping[str, Tensor], head_width: int) -> BLIPScorer:
-    """The network with its weights, and of the sizes that they show.
+    """Builds the network of the sizes that its weights have, with these weights.
 
     Args:
-        reward: whose network it is, for messages.
+        reward: the name of the reward, for messages.
         published: the weights under their published names.
-        head_width: of each attention head, in both towers; the weights do not tell.
+        head_width: width of each attention head in both towers, which the weights do not tell.
 
     Raises:
-        ValueError: naming the weights that are missing, unknown, or of a wrong shape.
+        ValueError: if weights are missing, unknown, or of a wrong shape; the message names them.
     """
     from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 

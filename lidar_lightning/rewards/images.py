@@ -1,4 +1,4 @@
-"""Images for reward networks, on tensors: checked, resized, cropped or padded, normalised. Gradients reach the pixels.
+"""Preparation of images for reward networks, on tensors, so that gradients reach the pixels.
 
 Images are (n, 3, H, W) in [0, 1]. Resizing is bicubic with antialiasing and the coefficient -0.5, as in PIL.
 """
@@ -16,7 +16,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def check_images(name: str, samples: Any) -> Tensor:
-    """The samples, if they are images. Raises ValueError naming the reward otherwise, as `check_pixels`."""
+    """Returns the samples if they are images, and raises ValueError as `check_pixels`, naming the reward, otherwise."""
     return check_pixels(f"reward {name!r} scores", samples)
 
 
@@ -28,10 +28,10 @@ def resize(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_crop(images: Tensor, size: int) -> Tensor:
-    """(n, 3, size, size): the shorter edge resized to `size`, clipped to [0, 1] as bytes would be, the centre cropped.
+    """Resizes the shorter edge to `size`, clips to [0, 1] as bytes would be, and crops the centre: (n, 3, size, size).
 
-    Agrees with transformers' `CLIPImageProcessor` up to its rounding to bytes. torchvision's crop, used by the original
-    of ImageReward, lies one pixel further for some odd margins; square images have none.
+    It agrees with transformers' `CLIPImageProcessor` up to its rounding to bytes. torchvision's crop, which the
+    original ImageReward uses, lies one pixel further for some odd margins; square images have no margins.
     """
     height, width = images.shape[-2:]
     shorter = min(height, width)
@@ -41,7 +41,7 @@ def resize_crop(images: Tensor, size: int) -> Tensor:
 
 
 def resize_pad(images: Tensor, size: int) -> Tensor:
-    """(n, 3, size, size): the longer edge resized to `size`, unclipped, centred on black.
+    """Resizes the longer edge to `size`, without clipping, and centres the image on black: (n, 3, size, size).
 
     Source: the preprocessing of the `hpsv2` package (open_clip's `ResizeMaxSize`).
     """
@@ -52,11 +52,11 @@ def resize_pad(images: Tensor, size: int) -> Tensor:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(x - mean) / std per channel, with the statistics of CLIP, which BLIP shares."""
+    """Computes (x - mean) / std for each channel, with the statistics of CLIP, which are also BLIP's."""
     mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     return (images - mean) / std
 
 
 def working_copy(images: Tensor, device: torch.device) -> Tensor:
-    """The images on that device, in float32 unless they are float64, for resizing is not done in half precision."""
+    """The images on the device, in float32 unless they are float64, since half precision is too coarse to resize in."""
     return images.to(device, torch.float64 if images.dtype == torch.float64 else torch.float32)

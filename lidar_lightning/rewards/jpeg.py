@@ -1,4 +1,4 @@
-"""Size of an image as JPEG, to be small or large: rewards that need no network. Prompts are not looked at."""
+"""The size of an image as a JPEG file, small or large, as a reward that needs no network. Prompts are not looked at."""
 
 import io
 from abc import abstractmethod
@@ -27,15 +27,15 @@ def jpeg_kilobytes(images: Tensor, quality: int = 95) -> Tensor:
 
 
 class JPEGReward(Reward):
-    """A function of the size in kB as JPEG; not differentiable.
+    """The base of rewards that are a function of an image's size in kB as a JPEG file; not differentiable.
 
-    Source of both: Black et al., "Training Diffusion Models with Reinforcement Learning" (DDPO), arXiv:2305.13301.
+    Source: Black et al., "Training Diffusion Models with Reinforcement Learning" (DDPO), arXiv:2305.13301.
 
     Args:
-        quality: the encoder's quality, 1 to 95, part of the version; 95 is DDPO's.
+        quality: the encoder's quality from 1 to 95, which is part of the version; DDPO uses 95.
 
     Raises:
-        ValueError: for another quality.
+        ValueError: if the quality is not from 1 to 95.
     """
 
     modality = "image"

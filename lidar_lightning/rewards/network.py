@@ -29,7 +29,8 @@ class NetworkReward(Reward):
             that file. It is part of the version, because stored scores depend on it.
         batch_size: images that the network sees at once; scores do not depend on it.
         device: where the network runs; None is wherever the samples are.
-        dtype: type of the network's weights and activations, part of the version. Images are prepared in float32.
+        dtype: type of the network's weights and activations, which is part of the version. Images are prepared in
+            float32.
 
     Raises:
         ValueError: if the batch size is not positive or the dtype unknown.
@@ -50,12 +51,12 @@ class NetworkReward(Reward):
 
     @property
     def sources(self) -> list[str]:
-        """Where weights are: files, folders or repositories."""
+        """The files, folders or repositories of its weights."""
         return [self.model]
 
     @property
     def identity(self) -> str:
-        """With a fingerprint of weights from this machine, which may change under their name."""
+        """The reward's identity, with a fingerprint of weights that lie on this machine, which may change there."""
         local = any(Path(source).expanduser().exists() for source in self.sources)
         return f"{super().identity}, weights={self._weights}" if local else super().identity
 
@@ -68,7 +69,7 @@ class NetworkReward(Reward):
         """The network with its published weights.
 
         Raises:
-            ValueError: naming this reward and the file or repository, if they cannot be found or read.
+            ValueError: if they cannot be found or read. The message names the reward and the file or repository.
         """
 
     @abstractmethod
@@ -104,9 +105,9 @@ class Tokens:
     """Prompts as token ids of one length. A prompt over the limit is cut to its beginning, with one warning.
 
     Args:
-        reward: for whom, in the warning.
-        tokenizer: of transformers.
-        limit: tokens that the network reads, its start and end tokens included.
+        reward: the name of the reward, for the warning.
+        tokenizer: a tokenizer of transformers.
+        limit: number of tokens that the network reads, including its start and end tokens.
     """
 
     def __init__(self, reward: str, tokenizer: Any, limit: int):
@@ -130,7 +131,7 @@ class Tokens:
 
 
 def check_prompts(name: str, prompts: Sequence[str], n: int) -> list[str]:
-    """The prompts as a list. Raises ValueError naming the reward unless they are n strings."""
+    """Returns the prompts as a list, and raises ValueError, naming the reward, unless they are n strings."""
     wrong = [prompt for prompt in prompts if not isinstance(prompt, str)]
     if isinstance(prompts, str) or len(prompts) != n or wrong:
         received = f"a prompt {wrong[0]!r}" if wrong else f"{len(prompts)} prompts"

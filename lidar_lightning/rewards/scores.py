@@ -1,4 +1,4 @@
-"""What a reward is given, a copy of the samples, and what it may answer: one real number per sample."""
+"""What a reward is given: a copy of the samples; and what it may return: one real number per sample."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def own_copy(samples: Any) -> Any:
-    """The samples for one reward, which may edit them: pixels as they are, any other sequence as a list.
+    """A copy of the samples for one reward, which may edit it: a tensor of pixels, or a list of anything else.
 
     Gradients flow back through the copy of a tensor.
     """
@@ -24,10 +24,10 @@ def as_scores(name: str, values: Any) -> Tensor:
     """Scores as a float32 tensor, from a tensor, an array, a column of a table or a sequence of numbers.
 
     Args:
-        name: of the reward, for messages.
+        name: the name of the reward, for messages.
 
     Raises:
-        ValueError: naming the reward if these are not real numbers, or in an order that an index leaves open.
+        ValueError: if these are not real numbers, or if an index leaves their order open. The message names the reward.
     """
     kind = type(values).__name__
     if isinstance(values, pd.Series):

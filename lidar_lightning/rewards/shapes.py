@@ -1,4 +1,4 @@
-"""Rewards of pictures of the shapes task: a learned one to guide by, and the verdict of a program to measure with."""
+"""Rewards of the shapes task: a learned one to guide by, and the verdict of a program to measure with."""
 
 from collections.abc import Sequence
 
@@ -19,9 +19,9 @@ from lidar_lightning.utils.weights import fingerprint
 class ShapesReward(NetworkReward):
     """How well a picture suits its caption, by a small contrastive model (see `ShapesScorer`).
 
-    It is not the verdict: it was trained to tell true captions from near ones, and errs as such models do. Scores have
-    mean 0 and standard deviation 1 over true and near captions of rendered scenes. Pictures of another size are
-    resized to 64 x 64. The weights are part of the version.
+    It is not the verdict: it was trained to tell true captions from similar ones, and errs as such models do. Its
+    scores have mean 0 and standard deviation 1 over true and similar captions of rendered scenes. Pictures of another
+    size are resized to 64 x 64. The weights are part of the version.
 
     Args:
         model: a shipped name, a folder, or a hub repository.

@@ -1,4 +1,4 @@
-"""Published weights of reward networks: found on disk or on the Hugging Face hub, read without running any pickle code.
+"""Published weights of reward networks, found on disk or on the Hugging Face hub, and read without running any code.
 
 Every failure is a ValueError that names the reward and the file or repository.
 """
@@ -24,10 +24,10 @@ def find_file(reward: str, model: str, filename: str) -> Path:
     """The file of weights that `model` names.
 
     Args:
-        reward: whose weights they are, for messages.
-        model: a file, a folder that holds `filename` (or the same with .safetensors), or a repository on the hub, of
-            which OWNER/REPOSITORY@REVISION is a certain revision.
-        filename: in the folder or repository.
+        reward: the name of the reward, for messages.
+        model: a file, a folder that holds `filename` (or the same with .safetensors), or a repository on the hub, with
+            a certain revision as OWNER/REPOSITORY@REVISION.
+        filename: the name of the file in the folder or repository.
 
     Raises:
         ValueError: if there is no such file, or the repository can be neither reached nor found in the cache.
@@ -48,7 +48,7 @@ def find_file(reward: str, model: str, filename: str) -> Path:
 
 
 def read_weights(reward: str, path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a PyTorch file, where they may lie under "state_dict".
+    """Reads the tensors of a .safetensors file or of a PyTorch file, where they may lie under "state_dict".
 
     Raises:
         ValueError: if the file cannot be read, or holds anything but tensors.
@@ -68,7 +68,7 @@ def read_weights(reward: str, path: Path) -> dict[str, Tensor]:
 
 
 def pretrained(reward: str, kind: Any, model: str) -> Any:
-    """`kind.from_pretrained(model)` of a transformers class, from a folder or the hub (at OWNER/REPOSITORY@REVISION).
+    """Loads a model of a transformers class from a folder or the hub (OWNER/REPOSITORY, perhaps @REVISION).
 
     Raises:
         ValueError: if the folder or repository cannot be found or read.
@@ -81,7 +81,7 @@ def pretrained(reward: str, kind: Any, model: str) -> Any:
 
 
 def pretrained_tokenizer(reward: str, kind: Any, model: str, network: Any) -> Any:
-    """A tokenizer of transformers for a text network, from a folder or the hub.
+    """Loads the tokenizer of a text network from a folder or the hub.
 
     Raises:
         ValueError: as `pretrained`, or if its vocabulary is not there.
@@ -92,10 +92,10 @@ def pretrained_tokenizer(reward: str, kind: Any, model: str, network: Any) -> An
 
 
 def fill(reward: str, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The network with these weights, which must be exactly its own.
+    """Puts weights into a network, whose names and shapes must all be the network's own.
 
     Raises:
-        ValueError: naming the weights that are missing, unknown, or of another shape.
+        ValueError: if weights are missing, unknown, or of another shape; the message names them.
     """
     try:
         network.load_state_dict(weights)
@@ -105,10 +105,10 @@ def fill(reward: str, network: nn.Module, weights: Mapping[str, Tensor]) -> nn.M
 
 
 def linear_head(reward: str, weights: Mapping[str, Tensor]) -> nn.Sequential:
-    """Linear layers one after another, without activations, as LAION aesthetic and ImageReward published them.
+    """Builds linear layers one after another, without activations, as LAION aesthetic and ImageReward published them.
 
     Args:
-        reward: whose head it is, for messages.
+        reward: the name of the reward, for messages.
         weights: "<i>.weight" (out, in) and "<i>.bias" (out,), applied by growing i; dropout left gaps between the i.
 
     Raises:

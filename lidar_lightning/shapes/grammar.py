@@ -48,7 +48,7 @@ class Prompt:
         category: one of `CATEGORIES`, GenEval's tags.
         wanted: the objects, each a shape and a colour or None.
         relation: where the first of two stands, seen from the second: a key of `RELATIONS`, or None.
-        frame: words in front that ask for nothing, one of `FRAMES`.
+        frame: words in front of the request that change nothing about it, one of `FRAMES`.
     """
 
     category: str
@@ -58,7 +58,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The caption, e.g. "a photo of a red circle"."""
+        """The caption, such as "a photo of a red circle"."""
         if self.category == "counting":
             shape = self.wanted[0][0]
             body = f"{[*COUNTS][len(self.wanted) - 2]} {PLURALS[shape]}"
@@ -69,7 +69,7 @@ class Prompt:
 
     @property
     def held_out(self) -> bool:
-        """Whether training never sees this caption. Of a single object it is the frame that is new to the shape."""
+        """Whether training never sees this caption. For a single object, its frame is one never seen with its shape."""
         if self.category == "single_object":
             return (FRAMES.index(self.frame) + SHAPES.index(self.wanted[0][0])) % 2 == 1
         first = self.wanted[0][0]
@@ -109,14 +109,14 @@ def contents(category: str) -> Iterator[Prompt]:
 
 @cache
 def framed(category: str, held_out: bool) -> tuple[Prompt, ...]:
-    """Every prompt of a category with every frame, that training sees or that it never sees."""
+    """Every prompt of a category with every frame: those that training sees, or those that it never sees."""
     prompts = (Prompt(p.category, p.wanted, p.relation, frame) for p in contents(category) for frame in FRAMES)
     return tuple(prompt for prompt in prompts if prompt.held_out == held_out)
 
 
 @cache
 def by_text() -> dict[str, Prompt]:
-    """Every caption there is."""
+    """All captions, each with what it asks for."""
     prompts = chain.from_iterable(framed(category, held) for category in CATEGORIES for held in (False, True))
     return {prompt.text: prompt for prompt in prompts}
 
@@ -131,7 +131,7 @@ def parse(text: str) -> Prompt:
     """What a caption asks for.
 
     Raises:
-        ValueError: if it is none of this grammar.
+        ValueError: if it is not a caption of this grammar.
     """
     prompt = by_text().get(" ".join(text.lower().split()).removesuffix("."))
     if prompt is None:
@@ -144,22 +144,22 @@ def parse(text: str) -> Prompt:
 
 
 def pick(rng: random.Random, options: Sequence[T]) -> T:
-    """One of the options. It needs only `random()`, which gives the same numbers in every version of Python."""
+    """One of the options. Only `random()` is used, which gives the same numbers in every version of Python."""
     return options[int(rng.random() * len(options))]
 
 
 def draw_prompt(rng: random.Random, category: str | None = None) -> Prompt:
-    """A training prompt: a category, unless given, then one of its prompts, evenly."""
+    """Draws a training prompt: first a category, unless it is given, then one of its prompts, evenly."""
     return pick(rng, framed(category or pick(rng, CATEGORIES), False))
 
 
 def held_out_prompts(per_category: int = PER_CATEGORY) -> list[str]:
-    """Captions that training never sees, `per_category` of each category, the categories in turn.
+    """Captions that training never sees, `per_category` of each category, with the categories in turn.
 
     The default gives 216. They are the same in every version of Python.
 
     Raises:
-        ValueError: if it asks for fewer than 1 or more than there are of single objects, 36.
+        ValueError: if `per_category` is below 1 or above 36, the number of those of single objects.
     """
     if not 1 <= per_category <= PER_CATEGORY:
         raise ValueError(f"per_category must lie in 1 to {PER_CATEGORY}, got {per_category}")
@@ -171,7 +171,7 @@ def held_out_prompts(per_category: int = PER_CATEGORY) -> list[str]:
 
 
 def twin(prompt: Prompt, rng: random.Random) -> Prompt:
-    """A prompt that differs in one respect: a shape, a colour, the number, or who has what or stands where.
+    """A prompt that differs in one respect: a shape, a colour, the number, or which object has which colour or place.
 
     The twin of a training prompt is a training prompt.
     """

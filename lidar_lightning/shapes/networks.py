@@ -32,7 +32,7 @@ CHANNELS = 4
 
 
 def autoencoder(widths: Sequence[int] = (32, 48, 64)) -> Any:
-    """An AutoencoderKL of three levels with these widths, multiples of 16."""
+    """Builds an AutoencoderKL of three levels with these widths, multiples of 16."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
@@ -48,7 +48,7 @@ def autoencoder(widths: Sequence[int] = (32, 48, 64)) -> Any:
 
 
 def clip_text_model(tokenizer: CLIPTokenizer, width: int) -> CLIPTextModel:
-    """A two-layer CLIP text encoder."""
+    """Builds a two-layer CLIP text encoder."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -71,16 +71,16 @@ def stable_diffusion(
     text_width: int = 128,
     prediction: str = "v_prediction",
 ) -> Any:
-    """A StableDiffusionPipeline around the autoencoder, with Stable Diffusion's noise schedule and DDIM.
+    """Builds a StableDiffusionPipeline around the autoencoder, with Stable Diffusion's noise schedule and DDIM.
 
     Args:
         vae: the autoencoder.
-        widths: of the UNet's three levels, multiples of 16; the lower two attend to the caption.
-        text_width: of the text encoder, a multiple of 32.
+        widths: widths of the UNet's three levels, multiples of 16; the lower two attend to the caption.
+        text_width: width of the text encoder, a multiple of 32.
         prediction: what the UNet predicts, "v_prediction" or "epsilon".
 
     Raises:
-        ValueError: if the prediction is another.
+        ValueError: if the prediction is neither of these.
     """
     if prediction not in ("v_prediction", "epsilon"):
         raise ValueError(f"the UNet predicts 'v_prediction' or 'epsilon', got {prediction!r}")
@@ -119,16 +119,16 @@ def stable_diffusion(
 
 
 def flux(vae: Any, width: int = 160, double: int = 2, single: int = 4, text_width: int = 128) -> Any:
-    """A FluxPipeline around the autoencoder, without guidance distillation.
+    """Builds a FluxPipeline around the autoencoder, without guidance distillation.
 
     Call it with `height=64, width=64, max_sequence_length=16`, since the pipeline's own defaults are FLUX.1's.
     Classifier-free guidance is `true_cfg_scale` with `negative_prompt=""`.
 
     Args:
         vae: the autoencoder.
-        width: of the transformer, a multiple of 32.
+        width: width of the transformer, a multiple of 32.
         double, single: numbers of its two kinds of blocks.
-        text_width: of both text encoders, a multiple of 32.
+        text_width: width of both text encoders, a multiple of 32.
     """
     tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
     transformer = FluxTransformer2DModel(
@@ -168,11 +168,11 @@ def flux(vae: Any, width: int = 160, double: int = 2, single: int = 4, text_widt
 def standardise(vae: Any, latents: Tensor) -> None:
     """Changes the autoencoder so that these latents of it would have mean 0 and standard deviation 1 in each channel.
 
-    Its 1 x 1 convolutions next to the latents take the change up: what it restores stays the same.
+    The change is made in its 1 x 1 convolutions next to the latents, so that its reconstructions stay the same.
 
     Args:
-        vae: changed in place.
-        latents: (n, C, h, w) means of its posterior.
+        vae: the autoencoder, which is changed in place.
+        latents: means of its posterior (n, C, h, w).
 
     Raises:
         ValueError: if a channel is constant.
@@ -192,8 +192,8 @@ def standardise(vae: Any, latents: Tensor) -> None:
 def save_half(pipe: Any, folder: str | Path) -> None:
     """Writes a pipeline in half precision, for `from_pretrained`; the pipeline itself stays as it is.
 
-    Loaded without a dtype, diffusers' parts come in float32 and those of transformers in the dtype of their
-    configuration, so that this is made to say float32 too. Where a part was loaded from is left out.
+    If no dtype is given on loading, diffusers' parts come in float32, but those of transformers in the dtype that their
+    configuration names, so that float32 is written there. The paths that parts were loaded from are left out.
     """
     half = copy.deepcopy(pipe)
     for part in half.components.values():

@@ -45,17 +45,17 @@ class Scene(NamedTuple):
 
 
 def stands(relation: str, one: Sequence[float], other: Sequence[float], steepness: float = 1.0) -> bool:
-    """Whether the point one (x, y) is left of, right of, above or below the other, and more so than across."""
+    """Whether one point (x, y) stands in this relation to the other, and further off in that direction than across."""
     dx, dy = one[0] - other[0], one[1] - other[1]
     along, across = (dx, dy) if relation in ("left of", "right of") else (dy, dx)
     return (along if relation in ("right of", "below") else -along) > steepness * abs(across)
 
 
 def compose(prompt: Prompt, rng: random.Random) -> Scene:
-    """A random scene that shows just what the prompt asks for; colours it leaves open are drawn.
+    """A random scene that shows just what the prompt asks for. Colours that the prompt leaves open are drawn at random.
 
-    Objects keep `GAP` pixels apart, and one that stands left of, right of, above or below another is at least
-    `STEEPNESS` times as far from it in that direction as across.
+    Objects are at least `GAP` pixels apart. One that stands left of, right of, above or below another is at least
+    `STEEPNESS` times as far from it in that direction as in the other.
     """
     count = len(prompt.wanted)
     background = 0.9 + 0.1 * rng.random()
@@ -104,7 +104,7 @@ def distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
 
 
 def coverage(shape: str, x: Tensor, y: Tensor, size: Tensor, width: int = SIZE) -> Tensor:
-    """The part of each pixel that a shape covers, in [0, 1]: (m, width, width) for centres and sizes (m,) in pixels."""
+    """The fraction of each pixel that a shape covers: (m, width, width), for centres and sizes (m,) in pixels."""
     pixels = torch.arange(width, dtype=x.dtype) + 0.5
     across = (pixels - x[:, None]) / size[:, None]
     down = (pixels - y[:, None]) / size[:, None]
@@ -112,7 +112,7 @@ def coverage(shape: str, x: Tensor, y: Tensor, size: Tensor, width: int = SIZE) 
 
 
 def render(scenes: Sequence[Scene]) -> Tensor:
-    """Pictures (n, 3, 64, 64) float32 in [0, 1]."""
+    """The pictures of scenes: (n, 3, 64, 64) float32 in [0, 1]."""
     backgrounds = torch.tensor([scene.background for scene in scenes])
     layers = torch.zeros(len(scenes), max(SIZES), SIZE**2)
     paint = torch.zeros(len(scenes), 3, max(SIZES))

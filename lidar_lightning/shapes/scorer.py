@@ -1,4 +1,4 @@
-"""A small model of whether a caption is true of a picture, the part that ImageReward plays for photographs."""
+"""A small model of whether a caption is true of a picture: what ImageReward is for photographs."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lidar_lightning.utils.pretrained import HubModel
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions around which the input passes; the width and the resolution stay."""
+    """Two 3 x 3 convolutions whose result is added to their input, at the same width and resolution."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -27,12 +27,12 @@ class Residual(nn.Module):
 
 
 def attention_layer(kind: type[nn.Module], width: int) -> nn.Module:
-    """A layer of a transformer with normalisation first, of 32 numbers a head."""
+    """A transformer layer that normalises first and has 32 numbers in each head."""
     return kind(width, width // 32, 2 * width, 0.0, "gelu", batch_first=True, norm_first=True)
 
 
 def waves(side: int) -> Tensor:
-    """Two sines and two cosines of either coordinate of side x side places, the first of half a period: (side^2, 8)."""
+    """Two sines and two cosines of each coordinate of side x side places, the first over half a period: (side^2, 8)."""
     along = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(along, along, indexing="ij")
     angles = torch.stack([k * math.pi / 2 * c for k in (1, 2) for c in (x, y)], -1).flatten(0, 1)
@@ -51,8 +51,8 @@ class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["r
     `push_to_hub` come from huggingface_hub.
 
     Args:
-        width: of places and words, a multiple of 32.
-        layers: in which words look at places.
+        width: number of features of each place and each word, a multiple of 32.
+        layers: number of layers in which words look at places.
     """
 
     def __init__(self, width: int = 96, layers: int = 3):
@@ -91,14 +91,14 @@ class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["r
         return cls.load(pretrained_model_name_or_path, "shapes reward", advice, **kwargs)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """What stands at each place (n, 64, width) of pictures (n, 3, 64, 64) in [0, 1]."""
+        """Features of each place (n, 64, width) of pictures (n, 3, 64, 64) in [0, 1]."""
         features = self.convolutions(2 * images - 1).flatten(2).mT + self.places
         return self.image_norm(self.image_transformer(features))
 
     def embed_prompts(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Words (m, 16, width) of captions, and which of them are padding (m, 16).
+        """Features of the words (m, 16, width) of captions, and which words are padding (m, 16).
 
-        Words that it does not know count as one, and only 16 are read.
+        All words that it does not know are the same to it, and only the first 16 are read.
         """
         rows = torch.zeros(len(prompts), LENGTH, dtype=torch.long)
         for row, prompt in zip(rows, prompts, strict=True):
@@ -109,7 +109,7 @@ class ShapesScorer(nn.Module, HubModel, library_name="lidar-lightning", tags=["r
         return hidden + self.neighbours(hidden.mT).mT, rows == 0
 
     def log_odds(self, places: Tensor, prompts: Sequence[str]) -> Tensor:
-        """Of pictures, given by what stands at each place (n, 64, width), with one caption each: (n,)."""
+        """Log-odds (n,) of pictures, given by the features of their places (n, 64, width), with one caption each."""
         different = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
         rows = torch.tensor([different[prompt] for prompt in prompts], device=places.device)
         words, padding = (part[rows] for part in self.embed_prompts(list(different)))

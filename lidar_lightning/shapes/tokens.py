@@ -1,4 +1,4 @@
-"""Tokenizers in which every word of the captions is one token."""
+"""Tokenizers that make one token of every word of the captions."""
 
 from collections import Counter
 
@@ -26,7 +26,7 @@ def merges(vocabulary: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer of 16 tokens; other words fall into letters."""
+    """A CLIP tokenizer of 16 tokens; words that captions do not have are split into letters."""
     letters = sorted(ByteLevel.alphabet())
     joined = merges(words())
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, joined)]
@@ -36,7 +36,7 @@ def clip_tokenizer() -> CLIPTokenizer:
 
 
 def t5_tokenizer() -> T5TokenizerFast:
-    """A T5 tokenizer; other words fall into letters."""
+    """A T5 tokenizer; words that captions do not have are split into letters."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -5.0)]
     pieces += [("▁" + word, -1.0) for word in words()] + [(letter, -10.0) for letter in letters]

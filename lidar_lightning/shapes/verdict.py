@@ -21,7 +21,7 @@ CHUNK = 128
 
 
 class Seen(NamedTuple):
-    """An object in a picture: its shape (None if it looks like none), colour, centre, area in pixels, and the fit."""
+    """An object in a picture: its shape (None if it resembles none), colour, centre, area in pixels, and the fit."""
 
     shape: str | None
     colour: str
@@ -51,7 +51,7 @@ def unmix(images: Tensor) -> tuple[Tensor, Tensor]:
         images: (n, 3, H, W) in [0, 1].
 
     Returns:
-        The index of the colour (n, H, W) int64, and how much of it there is (n, H, W), in [0, 1].
+        the index of the colour (n, H, W) int64, and how much of it there is (n, H, W), in [0, 1].
     """
     pixels = images.flatten(2).float()
     background = pixels.median(dim=2, keepdim=True).values.clamp(0.8, 1.0)
@@ -69,11 +69,11 @@ def unmix(images: Tensor) -> tuple[Tensor, Tensor]:
 def components(classes: Tensor) -> Tensor:
     """Numbers the connected regions of equal class: pixels share a number if a path of edge neighbours joins them.
 
-    Every pixel takes the largest number among itself and its neighbours until nothing changes, with jumps to the
-    number of the pixel so named, which halve the rest of the way.
+    Every pixel takes the largest number among itself and its neighbours until nothing changes. It also jumps to the
+    number of the pixel that its number names, which halves the rest of the way each time.
 
     Args:
-        classes: (n, H, W) int64; negative is no region.
+        classes: the class of each pixel (n, H, W) int64; negative ones belong to no region.
 
     Returns:
         (n, H, W) int64, -1 where there is no region, else an index into the flattened input.
@@ -115,7 +115,7 @@ def read(images: Tensor) -> list[tuple[Seen, ...]]:
         images: (n, 3, 64, 64) float, in [0, 1].
 
     Raises:
-        ValueError: if they have another shape or values that are not finite.
+        ValueError: if they have another shape, or values that are not finite.
     """
     if images.ndim != 4 or images.shape[1:] != (3, SIZE, SIZE):
         raise ValueError(f"pictures of the shapes task are (n, 3, {SIZE}, {SIZE}), got {tuple(images.shape)}")
@@ -159,7 +159,7 @@ def read_chunk(images: Tensor) -> list[tuple[Seen, ...]]:
 
 
 def judge(prompt: Prompt, seen: Sequence[Seen]) -> Verdict:
-    """Whether these objects are the ones asked for, no more and no fewer."""
+    """Whether these objects are just those that the prompt asks for."""
     objects = tuple(seen)
     if len(objects) != len(prompt.wanted):
         return Verdict(prompt, False, f"{len(objects)} objects instead of {len(prompt.wanted)}", objects)
@@ -190,7 +190,8 @@ def verdicts(images: Tensor, prompts: Sequence[str]) -> list[Verdict]:
         prompts: one per picture.
 
     Raises:
-        ValueError: if their numbers differ, a prompt is no caption of this task, or the pictures are not as above.
+        ValueError: if their numbers differ, if a prompt is not a caption of this task, or if the pictures are not as
+            above.
     """
     if len(images) != len(prompts):
         raise ValueError(f"got {len(images)} pictures and {len(prompts)} prompts: give one prompt per picture")

@@ -17,7 +17,7 @@ class Solver(Protocol):
     """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
 
     def start(self, x: Tensor, place: int = 0) -> Tensor:
-        """x at `times[place]`, from x (B, *S) there, of which the first is pure noise. Forgets all earlier steps."""
+        """Begins at `times[place]` with x (B, *S), pure noise at the first of them, and forgets all earlier steps."""
         ...
 
     def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:

@@ -22,14 +22,14 @@ class FlowSDE:
     `GaussianAncestral` takes the same kind of step from any schedule and without the error of Euler's.
 
     Args:
-        schedule: the model's, which is FlowMatching.
+        schedule: the schedule of the model, which must be FlowMatching.
         steps: network calls, at least 1.
         scale, power: scale and power of the diffusion coefficient g, both at least 0.
         spacing: "circle", t = sqrt(1 - (1 - q)^2) at equally spaced q, as published: most steps are near the noise; or
             "equal".
 
     Raises:
-        ValueError: for another schedule, or if a setting is out of range.
+        ValueError: if the schedule is another one, or if a setting is out of range.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ class GaussianAncestral:
     Args:
         schedule: noise schedule of the model.
         steps: network calls, at least 1.
-        eta: from 0 (deterministic) to 1 (ancestral).
-        times: decreasing (steps + 1,) in [0, 1] in place of equal spacing; see `times_of_schedule`.
+        eta: amount of noise, from 0 (deterministic) to 1 (ancestral).
+        times: decreasing times (steps + 1,) in [0, 1]; None spaces them equally. See `times_of_schedule`.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -65,7 +65,7 @@ class GaussianAncestral:
 
 
 def times_of_schedule(schedule: Schedule, path: Schedule, steps: int) -> Tensor:
-    """Times of `schedule` at which its ratio alpha / sigma is that of `path` at equally spaced times, by bisection.
+    """The times of `schedule` at which its ratio alpha / sigma is that of `path` at equally spaced times, by bisection.
 
     Steps of `GaussianAncestral` depend on the ratio alone, but for the scale of x. So a flow model that walks along
     these times does what it would do after its linear interpolant had been converted to the path (Kim et al., arXiv

@@ -30,7 +30,7 @@ SUPPORTED = VARIANCE_PRESERVING + VARIANCE_EXPLODING + FLOW_MATCHING
 
 
 def check_scheduler(scheduler: Any) -> None:
-    """Raises ValueError for a scheduler whose steps are not one prediction each, or that nobody has tested here."""
+    """Raises ValueError for a scheduler whose steps take more than one prediction, or that is not tested here."""
     name = type(scheduler).__name__
     if name not in SUPPORTED:
         raise ValueError(f"cannot solve with a {name}: use one of {', '.join(SUPPORTED)}")
@@ -44,16 +44,16 @@ def is_flow(scheduler: Any) -> bool:
 
 
 def schedule_of(scheduler: Any) -> Schedule:
-    """The noise of the data that a scheduler's network was trained on, over the times of `time_of`."""
+    """The noise schedule that a scheduler's network was trained with, over the times of `time_of`."""
     return FlowMatching() if is_flow(scheduler) else VariancePreserving(scheduler.alphas_cumprod)
 
 
 def time_of(scheduler: Any, timestep: Any) -> float:
     """The time, or noise level, at which a scheduler is about to `step` from `timestep`.
 
-    That is the timestep over their number N, what the network is told: where a scheduler rounds its timesteps (Karras
-    sigmas, flow sigmas), the rounded one. Flow-matching schedulers may be given timesteps beside their sigmas, which
-    then are not the noise level (CogView4's are not shifted as its sigmas are): there it is the sigma.
+    That is the timestep, which the network is told, divided by the number N of timesteps; where a scheduler rounds its
+    timesteps (Karras sigmas, flow sigmas), it is the rounded one. Flow-matching schedulers may be given timesteps that
+    are not their noise levels (CogView4's timesteps are not shifted as its sigmas are): for these it is the sigma.
     """
     if type(scheduler).__name__ not in FLOW_MATCHING:
         return float(timestep) / scheduler.config.num_train_timesteps
@@ -67,7 +67,7 @@ def kind_of(scheduler: Any) -> str:
 
 
 def scale_of(scheduler: Any, place: int) -> float:
-    """What the scheduler's own sample at step `place` is of ours: above 1 where its noise is variance exploding."""
+    """The scheduler's own sample at step `place` divided by ours, which is above 1 where its variance explodes."""
     if type(scheduler).__name__ not in VARIANCE_EXPLODING:
         return 1.0
     return float((scheduler.sigmas[place].double().square() + 1).sqrt())
@@ -76,19 +76,19 @@ def scale_of(scheduler: Any, place: int) -> float:
 class SchedulerSolver:
     """Steps with a copy of a diffusers scheduler.
 
-    Times are those of `time_of`, then 0. The scheduler is told what a network would have said that means
-    x0_hat, so that it does what it does in a stock pipeline. Call `start`, then `step` along `times` in order: many
+    Its times are those of `time_of`, then 0. The scheduler receives the output of a network that would mean x0_hat, so
+    that it does what it does in a stock pipeline. Call `start`, then `step` along `times` in order, since many
     schedulers remember their last steps.
 
     Args:
         scheduler: one of `SUPPORTED`; it is left unchanged.
         steps: network calls; None if `grid` says where they are.
-        eta: noise of DDIM and TCD, from 0 (deterministic) to 1 (ancestral).
-        grid: `timesteps`, `sigmas`, `mu` of the scheduler's `set_timesteps`.
+        eta: amount of noise of DDIM and TCD, from 0 (deterministic) to 1 (ancestral).
+        grid: the `timesteps`, `sigmas` or `mu` that the scheduler's `set_timesteps` is given.
 
     Raises:
-        ValueError: for another scheduler or prediction type, eta out of [0, 1] or unknown to the scheduler, less than
-            one step, or a grid that the scheduler does not take.
+        ValueError: if the scheduler or its prediction type is not supported, if eta lies outside [0, 1] or the
+            scheduler has none, if there is less than one step, or if the scheduler does not take the grid.
     """
 
     def __init__(self, scheduler: Any, steps: int | None = 50, eta: float = 0.0, **grid: Any):
@@ -119,10 +119,10 @@ class SchedulerSolver:
         return self.scheduler.timesteps
 
     def start(self, x: Tensor, place: int = 0) -> Tensor:
-        """x at `times[place]`, from x (B, *S) there: at the first of them from standard normal noise.
+        """Begins at `times[place]` with x (B, *S), which is standard normal noise at the first of them.
 
         Raises:
-            ValueError: for a PNDMScheduler that is to start elsewhere: its first steps are of another kind.
+            ValueError: if a PNDMScheduler is to start later, because its first steps are of another kind.
         """
         self.timesteps, self.place = self._restart(x.device), place
         if not place:
@@ -153,6 +153,6 @@ class SchedulerSolver:
 
 
 def digest(*settings: dict[str, Any]) -> str:
-    """Eight hexadecimal digits of the public settings of a scheduler."""
+    """A hash, of eight hexadecimal digits, of the public settings of a scheduler."""
     public = [{k: v for k, v in part.items() if not k.startswith("_")} for part in settings]
     return hashlib.sha256(json.dumps(public, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""What the scheduler of a stock pipeline is told, and what it gives back, while the pipeline runs."""
+"""Access to what the scheduler of a stock pipeline receives and returns while the pipeline runs."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Change = Callable[[Tensor, float], Tensor | None]
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """An object with another method or attribute; afterwards it is as it was."""
+    """While the block runs, an object has another method or attribute; afterwards it is as it was."""
     plain, own = getattr(owner, name), name in vars(owner)
     setattr(owner, name, value)
     try:
@@ -30,11 +30,14 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def edited(scheduler: Any, change: Change) -> Iterator[None]:
-    """Within it `scheduler.step` receives the network's prediction moved by `slope * change`, so that the clean sample
-    that it means moves by `change`; steps without a change are untouched.
+    """While the block runs, `scheduler.step` receives the network's prediction moved by `slope * change`.
+
+    The clean sample that the prediction means then moves by `change`. Steps for which `change` gives None are
+    untouched.
 
     Args:
         scheduler: one of `SUPPORTED`.
+        change: from x_t and the time to what is added to the clean sample, or None.
     """
     plain, kind, schedule = scheduler.step, kind_of(scheduler), schedule_of(scheduler)
 
@@ -55,7 +58,10 @@ def edited(scheduler: Any, change: Change) -> Iterator[None]:
 
 @contextmanager
 def recorded(scheduler: Any) -> Iterator[list[Tensor]]:
-    """Within it the list that it yields holds what the last `scheduler.step` gave: in the end the clean samples."""
+    """While the block runs, the list that it yields holds the result of the last `scheduler.step`.
+
+    At the end that is the clean samples.
+    """
     plain = scheduler.step
     found: list[Tensor] = []
 

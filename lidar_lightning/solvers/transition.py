@@ -1,4 +1,4 @@
-"""The law of one step, x_s given x_t, of solvers whose steps are random."""
+"""The distribution of one step, x_s given x_t, for solvers whose steps are random."""
 
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ class Transition(Protocol):
 
 
 class Normal(NamedTuple):
-    """Normal with a mean per entry and one standard deviation."""
+    """Normal distributions with a mean for each entry and one standard deviation."""
 
     mean: Tensor
     std: float
@@ -30,7 +30,7 @@ class Normal(NamedTuple):
         return self.mean + self.std * generators.randn(*self.mean.shape[1:]).to(self.mean)
 
     def log_prob(self, x_s: Tensor) -> Tensor:
-        """-|x_s - mean|^2 / (2 std^2). Raises ValueError if the step is deterministic."""
+        """The log-density -|x_s - mean|^2 / (2 std^2). Raises ValueError if the step is deterministic."""
         if self.std == 0:
             raise ValueError("a step without noise has no density: use eta > 0, and no proposal at the last step")
         return (x_s - self.mean).double().square().flatten(1).sum(1) / (-2 * self.std**2)
