@@ -74,6 +74,8 @@ def models(tmp_path_factory):
 def test_python_runs(path, models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("lidar_lightning.rewards.ImageReward", Flat)
     monkeypatch.setattr("lidar_lightning.rewards.RingCount", lambda: CallableReward(carbons, name="ring_count"))
     space: dict = {"__name__": "page"}

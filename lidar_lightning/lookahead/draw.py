@@ -118,7 +118,10 @@ class Lookahead:
     def bank(
         self, backbone: Backbone, prompt: str, seed: int, rewards: Sequence[Reward], store: BankStore | None = None
     ) -> LookaheadBank:
-        """The bank of a prompt with these rewards: from the store, scored again if need be, or drawn and stored."""
+        """The bank of a prompt with these rewards: from the store, scored again if need be, or drawn and stored.
+
+        It is stored before it is scored, too, so that a reward that fails costs no lookaheads.
+        """
         source = self.source(backbone)
         provenance = self.provenance(backbone, prompt, seed)
         pixels = partial(self._decode, source) if self.decoder else source.decode
@@ -127,7 +130,10 @@ class Lookahead:
             return self._draw(source, provenance).scored(*scoring)
         with store.locked(provenance):
             stored = store.get(provenance)
-            bank = (stored or self._draw(source, provenance)).scored(*scoring)
+            if stored is None:
+                stored = self._draw(source, provenance)
+                store.put(stored)
+            bank = stored.scored(*scoring)
             if bank is not stored:
                 store.put(bank)
         return bank

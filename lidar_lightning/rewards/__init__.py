@@ -6,8 +6,10 @@ from lidar_lightning.rewards.callables import CallableReward, load_reward
 from lidar_lightning.rewards.clip import CLIPReward, CLIPScore, PickScore
 from lidar_lightning.rewards.combine import Combined, minimum, pareto_rank, weighted_sum, z_normalise
 from lidar_lightning.rewards.hps import HPSv21
+from lidar_lightning.rewards.http import HTTPReward, HTTPScorer
 from lidar_lightning.rewards.image_reward import ImageReward
 from lidar_lightning.rewards.jpeg import JPEGCompressibility, JPEGIncompressibility
+from lidar_lightning.rewards.judge import VisionJudge
 from lidar_lightning.rewards.molecules import (
     QED,
     ElementCount,
@@ -19,6 +21,7 @@ from lidar_lightning.rewards.molecules import (
     Validity,
 )
 from lidar_lightning.rewards.network import NetworkReward
+from lidar_lightning.rewards.ocr import OCRMatch
 from lidar_lightning.rewards.shapes import ShapesReward, ShapesVerdict
 
 __all__ = [
@@ -30,6 +33,8 @@ __all__ = [
     "Combined",
     "ElementCount",
     "HPSv21",
+    "HTTPReward",
+    "HTTPScorer",
     "HeavyAtoms",
     "ImageReward",
     "JPEGCompressibility",
@@ -37,6 +42,7 @@ __all__ = [
     "LogP",
     "MoleculeReward",
     "NetworkReward",
+    "OCRMatch",
     "PickScore",
     "Reward",
     "RingCount",
@@ -44,6 +50,7 @@ __all__ = [
     "ShapesVerdict",
     "SyntheticAccessibility",
     "Validity",
+    "VisionJudge",
     "load_reward",
     "minimum",
     "pareto_rank",
