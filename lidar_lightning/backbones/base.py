@@ -54,6 +54,10 @@ class Backbone(nn.Module, ABC):
     def x0_of(self, samples: Any) -> Tensor:
         """The inverse of `decode`: what rewards score to clean samples (B, *S)."""
 
+    def identities(self, x0: Tensor) -> Tensor:
+        """Which clean samples (n, *S) are one and the same thing: equal numbers (n,) int64. Here equal samples are."""
+        return x0.flatten(1).unique(dim=0, return_inverse=True)[1]
+
     @abstractmethod
     def solver(self, steps: int) -> Solver:
         """The default solver of this model with `steps` network calls."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 import torch
+from rdkit import Chem, rdBase
 from torch import Tensor
 
 SPECIALS = ("<bos>", "<eos>", "<mask>", "<pad>", "<unk>")
@@ -25,6 +26,13 @@ def unreadable(smiles: str, length: int) -> str | None:
         return f"{len(tokens)} tokens, at most {length - 2} fit"
     unknown = sorted({token for token in tokens if token not in _INDEX or token in SPECIALS})
     return f"tokens outside the vocabulary: {' '.join(unknown)}" if unknown else None
+
+
+def canonical(smiles: str) -> str:
+    """RDKit's canonical SMILES of a molecule; a string that is none stays as it is."""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    return smiles if mol is None else Chem.MolToSmiles(mol)
 
 
 def tokens_of(smiles: Sequence[str], length: int) -> Tensor:

@@ -112,6 +112,12 @@ class UDLM(Backbone, HubModel, library_name="lidar-lightning", tags=["molecules"
         """SMILES strings to clean tokens (n, L) int64. Raises ValueError naming one that does not fit."""
         return smiles.tokens_of(samples, self.model_length).to(self.device)
 
+    def identities(self, x0: Tensor) -> Tensor:
+        """Two spellings of a molecule are one: equal numbers (n,) int64 where the canonical SMILES are equal."""
+        numbers: dict[str, int] = {}
+        strings = map(smiles.canonical, self.decode(x0))
+        return torch.tensor([numbers.setdefault(text, len(numbers)) for text in strings], device=x0.device)
+
     def solver(self, steps: int = 32) -> Ancestral:
         return Ancestral(self.schedule, steps, redraw=self.redraw)
 

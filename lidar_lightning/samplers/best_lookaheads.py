@@ -47,4 +47,4 @@ class BestLookaheads(Sampler):
                 "lookaheads"
             )
         bank = lookahead_members(task, self.lookahead)
-        return bank.samples[0, best_of(bank.samples[0], bank.values[0], count)]
+        return bank.samples[0, best_of(task.backbone.identities(bank.samples[0]), bank.values[0], count)]

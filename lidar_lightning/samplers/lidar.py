@@ -1,5 +1,6 @@
 """LiDAR as a sampler: a bank, then guided samples from noise or from its members, of which the best are kept."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
@@ -27,10 +28,10 @@ class Members(NamedTuple):
     samples: Tensor
     values: Tensor
 
-    def joined(self, samples: Tensor, values: Tensor) -> "Members":
+    def joined(self, samples: Tensor, values: Tensor, identities: Callable[[Tensor], Tensor]) -> "Members":
         """With more of one prompt, (m, *S) and (m,), of which those that are there already are left out."""
         samples = torch.cat((self.samples[0], samples.to(self.samples)))
-        fresh = first_of_each(samples)
+        fresh = first_of_each(identities(samples))
         return Members(samples[fresh][None], torch.cat((self.values[0], values))[fresh][None])
 
 
@@ -172,7 +173,7 @@ class LiDAR(SelectingSampler):
             parts.append(x)
             utilities.append(task.utility(x))
             if number + 1 < rounds:
-                pool = pool.joined(x, utilities[-1])
+                pool = pool.joined(x, utilities[-1], task.backbone.identities)
         x, r = torch.cat(parts), torch.cat(utilities)
         if drawn > count:
             kept = self.selection.rows(task, x, count, self.merits(task, guidance, r))

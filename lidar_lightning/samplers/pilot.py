@@ -91,7 +91,7 @@ class Pilot:
         """What each sample of a draw counts: (count,) float64."""
         if self.objective == "target":
             return run.value(x)
-        return torch.where(first_of_each(x), run.utility(x), plain)
+        return torch.where(first_of_each(run.backbone.identities(x)), run.utility(x), plain)
 
     def measure(self, task: Task, meter: Meter) -> tuple[Callable[[Tensor], float], dict[str, float]]:
         """What a sampler is judged by, of `values`; and the mean utility of plain samples of each prompt."""

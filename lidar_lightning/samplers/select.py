@@ -67,7 +67,7 @@ class Selection:
         if values is None:
             values = task.utility(x, together=self.pooled) if best else task.value(x)
         if self.pooled and best:
-            return best_of(x, values, count)
+            return best_of(task.backbone.identities(x), values, count)
         groups = values.expand(count, -1) if self.pooled else values.view(count, -1)
         chosen = groups.argmax(1) if best else pick(groups, task.generators(count, "keep").rand(1))
         first = 0 if self.pooled else torch.arange(count, device=x.device) * groups.shape[1]
@@ -105,20 +105,20 @@ class PoolingSampler(Sampler):
         return Selection(len(x) // count, "best", self.pooled).rows(task, x, count, values)
 
 
-def first_of_each(x: Tensor) -> Tensor:
-    """Which of x (n, *S) equal none before them: (n,) bool."""
-    same = x.flatten(1).unique(dim=0, return_inverse=True)[1]
-    places = torch.arange(len(x), device=x.device)
-    first = torch.full_like(places, len(x)).scatter_reduce(0, same, places, "amin")
+def first_of_each(identities: Tensor) -> Tensor:
+    """Which samples are none of those before them, by their `Backbone.identities` (n,): (n,) bool."""
+    same = identities.unique(return_inverse=True)[1]
+    places = torch.arange(len(same), device=same.device)
+    first = torch.full_like(places, len(same)).scatter_reduce(0, same, places, "amin")
     return first[same] == places
 
 
-def best_of(x: Tensor, values: Tensor, count: int) -> Tensor:
-    """Places (count,) of the highest values (n,) among different samples of x (n, *S), in their own order.
+def best_of(identities: Tensor, values: Tensor, count: int) -> Tensor:
+    """Places (count,) of the highest values (n,) among different samples, by their identities (n,), in their own order.
 
     A sample is taken again only where there are fewer different ones.
     """
-    fresh = first_of_each(x)
+    fresh = first_of_each(identities)
     ranks = torch.empty_like(values, dtype=torch.long)
     ranks[values.argsort(stable=True)] = torch.arange(len(values), device=values.device)
     return highest(ranks + len(values) * fresh, count)

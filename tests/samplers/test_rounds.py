@@ -1,10 +1,13 @@
 """Rounds: candidates of each round join the pool that the next restarts from, and the best different ones are kept."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from lidar_lightning import Lookahead
+from lidar_lightning.backbones import Backbone
 from lidar_lightning.samplers import LiDAR
 from lidar_lightning.samplers.lidar import Members
 from lidar_lightning.samplers.select import Selection, best_of, first_of_each
@@ -23,23 +26,24 @@ def test_the_first_of_each_is_as_python_finds_it():
     for row in x.tolist():
         first.append(tuple(row) not in seen)
         seen.add(tuple(row))
-    assert first_of_each(x).tolist() == first
-    assert first_of_each(x.view(60, 2, 2)).tolist() == first
-    assert first_of_each(torch.randn(5, 3)).all()
+    for samples in (x, x.view(60, 2, 2), x.double()):
+        assert first_of_each(Backbone.identities(None, samples)).tolist() == first
+    assert first_of_each(torch.arange(5)).all()
 
 
 def test_the_best_are_different_while_there_are_enough():
-    x = torch.tensor([[1], [2], [1], [3], [3], [4]])
+    x = torch.tensor([1, 2, 1, 3, 3, 4])
     values = torch.tensor([9.0, 1.0, 9.0, 5.0, 5.0, 7.0]).double()
     assert best_of(x, values, 2).tolist() == [0, 5]
     assert best_of(x, values, 3).tolist() == [0, 3, 5]
-    assert sorted(x[best_of(x, values, 5)].flatten().tolist()) == [1, 1, 2, 3, 4]
+    assert sorted(x[best_of(x, values, 5)].tolist()) == [1, 1, 2, 3, 4]
     assert len(best_of(x, values, 6)) == 6
 
 
 def test_a_pool_does_not_hold_a_sample_twice():
     pool = Members(torch.tensor([[[1, 2], [3, 4]]]), torch.tensor([[0.5, 1.0]]).double())
-    more = pool.joined(torch.tensor([[3, 4], [5, 6], [5, 6]]), torch.tensor([1.0, 2.0, 2.0]).double())
+    same = partial(Backbone.identities, None)
+    more = pool.joined(torch.tensor([[3, 4], [5, 6], [5, 6]]), torch.tensor([1.0, 2.0, 2.0]).double(), same)
     assert more.samples.tolist() == [[[1, 2], [3, 4], [5, 6]]] and more.values.tolist() == [[0.5, 1.0, 2.0]]
 
 
