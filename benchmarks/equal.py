@@ -17,7 +17,7 @@ from lidar_lightning.utils.files import write_atomically
 
 
 class Banks:
-    """Lookaheads that rows share: the most that any of them takes are drawn once, of which n are a bank of n."""
+    """Lookaheads that rows share: as many as `most` network calls make are drawn once, of which n are a bank of n."""
 
     def __init__(self, backbone: Backbone, reward: Reward, seed: int, folder: Path, most: int):
         self.backbone, self.reward, self.seed, self.most = backbone, reward, seed, most

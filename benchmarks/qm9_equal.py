@@ -1,23 +1,22 @@
 """Methods at equal network calls on QM9, with what no reward sees: `python -m benchmarks.qm9_equal --table qm9-equal`.
 
 Every method is pooled over the prompt, spends at least 95% of its budget, and has the settings of `methods`, which
-were chosen on seed 100. Each drawing is kept in `--out`, so that a killed run goes on where it stopped. With
-`--table NAME`, NAME.md beside this file is written after each one from all so far; ± is half of a 95% confidence
-interval over seeds, each of which has its own bank or pool.
+were chosen on seeds 100 and 101. With `--table NAME`, NAME.csv beside this file keeps each row that is finished, so
+that a killed run goes on where it stopped, and NAME.md is the table of all so far; ± is half of a 95% confidence
+interval over seeds, each of which has its own bank or pool. Drafts and lookaheads of a seed are drawn once, into
+`--out`, for all rows that begin with them.
 """
 
-import json
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import torch
 from jsonargparse import auto_cli
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from benchmarks.equal import Banks, Rows, bfloat16, kept
 from lidar_lightning import UDLM, Lookahead
 from lidar_lightning.evaluation.molecules import canonical_strings
 from lidar_lightning.evaluation.quality import excess, fingerprint_diversity, nelbo_of
@@ -30,6 +29,7 @@ from lidar_lightning.samplers import (
     SMC,
     SVDD,
     BeamSearch,
+    BestLookaheads,
     BestOfN,
     DraftThenFinish,
     LiDAR,
@@ -39,7 +39,6 @@ from lidar_lightning.samplers import (
 )
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.samplers.plan import distance
-from lidar_lightning.utils.files import write_atomically
 from lidar_lightning.utils.smiles_io import read_smiles
 
 STEPS, BATCH, PART, REFERENCE_SEED = 32, 256, 1024, 1_000_000
@@ -47,36 +46,26 @@ COLUMNS = ["reward", "valid", "excess NELBO", "diversity", "unique", "novel", "W
 
 
 def methods(temperature: float) -> dict[str, Sampler]:
-    """The rows of the table; budgets set their free numbers."""
+    """The rows of the table; budgets set their free numbers. Best-of-N takes its samples from the bank of its seed."""
     drafts, restart = Lookahead(8), {"restart": 0.4, "steps": 8}
     return {
-        "best-of-N": BestOfN(),
-        "best-of-N, 8 steps": BestOfN(steps=8),
-        "best-of-N, 6 steps": BestOfN(steps=6),
+        "best-of-N, full passes": BestLookaheads(Lookahead(STEPS)),
+        "best-of-N, 8 steps": BestLookaheads(drafts),
+        "best-of-N, 6 steps": BestLookaheads(Lookahead(6)),
         "draft-then-finish": DraftThenFinish(draft_steps=4, at=0.2, steps=8),
         "beam search": BeamSearch(children=2, ahead_steps=2, steps=9),
-        "SMC, 8 steps": SMC(potential="diff", every=4, keep="best", steps=8),
-        "SVDD, 8 steps": SVDD(keep="best", steps=8),
-        "DAS, 8 steps": DAS(derivative_free=True, keep="best", steps=8),
-        "LiDAR+SMC, 8 steps": LiDARSMC(Lookahead(8, 200), stop=0.3, keep="best", steps=8),
+        "SMC, best": SMC(potential="diff", every=4, keep="best", steps=8),
+        "SMC, drawn": SMC(potential="diff", every=4, keep="draw", steps=8),
+        "SVDD": SVDD(keep="best", steps=8),
+        "DAS": DAS(derivative_free=True, keep="best", steps=8),
+        "LiDAR+SMC": LiDARSMC(Lookahead(8, 200), stop=0.3, keep="best", steps=8),
         "LiDAR as published": LiDAR(drafts, stop=0.3),
-        "LiDAR, 2 rounds, lambda / 8": LiDAR(drafts, rounds=2, temperature=temperature / 8, **restart),
         "LiDAR, 4 rounds, lambda / 8": LiDAR(drafts, rounds=4, temperature=temperature / 8, **restart),
         "LiDAR, 4 rounds, lambda / 4": LiDAR(drafts, rounds=4, temperature=temperature / 4, **restart),
-        "LiDAR, 4 rounds, drawn": LiDAR(drafts, keep="draw", rounds=4, temperature=temperature / 2, **restart),
+        "LiDAR, 4 rounds, lambda / 3, drawn": LiDAR(
+            drafts, keep="draw", rounds=4, temperature=temperature / 3, **restart
+        ),
     }
-
-
-def bfloat16(backbone: UDLM) -> torch.autocast:
-    """Network calls in bfloat16, which on a CPU is three times as fast."""
-    return torch.autocast(backbone.device.type, torch.bfloat16)
-
-
-def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors from a file, made and written there first if there is none."""
-    if not path.exists():
-        write_atomically(path, save(make()))
-    return load_file(path)
 
 
 def drawn(backbone: UDLM, sampler: Sampler, task: Task, count: int) -> dict[str, Tensor]:
@@ -144,12 +133,15 @@ def write(rows: pd.DataFrame, title: str, reference: dict[str, Tensor], temperat
         "reward; W1 is of lambda r to the target. ± is half of a 95% confidence interval over seeds.\n",
     ]
     for calls, table in rows.groupby("budget", sort=True):
-        text += [f"\n## {calls} calls a sample ({table.groupby('method').size().max()} seeds)\n"]
-        text += ["| method | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-        for method, found in table.groupby("method", sort=False):
-            spans = [interval(found[name].tolist(), [""] * len(found), found["seed"].tolist()) for name in COLUMNS[:-1]]
-            cells = [span.text(digits) for span, digits in zip(spans, [2, 3, 2, 3, 2, 2, 2], strict=True)]
-            text.append(f"| {method} | " + " | ".join([*cells, f"{found['calls'].mean():.1f}"]) + " |")
+        text += [f"\n## {calls} calls a sample\n"]
+        text += ["| method | seeds | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+        for method in methods(temperature):
+            found = table[table["method"] == method]
+            if len(found):
+                spans = [interval(found[n].tolist(), [""] * len(found), found["seed"].tolist()) for n in COLUMNS[:-1]]
+                cells = [span.text(digits) for span, digits in zip(spans, [2, 3, 2, 3, 2, 2, 2], strict=True)]
+                cells += [f"{found['calls'].mean():.1f}"]
+                text.append(f"| {method} | {len(found)} | " + " | ".join(cells) + " |")
     path.write_text("\n".join(text) + "\n")
 
 
@@ -161,41 +153,40 @@ def main(
     budgets: list[int] = [64, 128],  # noqa: B006
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     samples: int = 256,
-    references: int = 8192,
+    references: int = 16384,
     only: list[str] | None = None,
-    table: str | None = None,
+    table: str = "qm9-equal",
+    largest: int = 256,
 ) -> None:
-    """Draws every row and writes the table."""
+    """Draws every row that is not in the table's CSV file yet, and writes the table; `largest` is of all budgets."""
     backbone = UDLM.from_pretrained(model)
+    backbone.backbone.compile(dynamic=True)
     home = Path(out) / f"{backbone.fingerprint()}-{backbone.random_solver(STEPS).name}"
-    reference, rows = plain(home, backbone, reward, references), []
+    reference, place = plain(home, backbone, reward, references), Path(__file__).parent / table
+    rows = Rows(place.with_suffix(".csv"), ["budget", "method", "seed"])
     chosen = {name: sampler for name, sampler in methods(temperature).items() if only is None or name in only}
-    wanted = list(product(seeds, budgets, chosen.items()))
     title = (
         f"{reward.name} on QM9, lambda {temperature:g}, {samples} samples, {backbone.name} ({backbone.fingerprint()})"
     )
-    for seed, budget, (name, sampler) in tqdm(wanted, unit="row"):
-        place = home / f"{reward.name}-{temperature:g}" / f"{name.replace('/', 'over')}-{budget}-{samples}-{seed}"
+    for seed, budget, (name, sampler) in tqdm(list(product(seeds, budgets, chosen.items())), unit="row"):
+        if len(rows.of(budget=budget, method=name, seed=seed)):
+            continue
         task = Task(
-            backbone, backbone.random_solver(STEPS), reward, temperature=temperature, seed=seed,
-            meter=Meter(budget * samples), batch_size=BATCH,
+            backbone, backbone.random_solver(STEPS), reward, temperature=temperature, seed=seed, batch_size=BATCH,
+            meter=Meter(budget * samples), banks=Banks(backbone, reward, seed, home / "banks", largest * samples),
         )  # fmt: skip
         try:
             sized = sampler.within(budget, STEPS, samples, lambda steps: backbone.random_solver(steps).times)
         except ValueError as error:
             tqdm.write(f"left out: {name} @ {budget}: {error}")
             continue
-        found = kept(
-            place.with_suffix(".safetensors"), lambda sized=sized, task=task: drawn(backbone, sized, task, samples)
-        )
-        told = place.with_suffix(f".{references}.json")
-        if not told.exists():
-            row = measured(found["samples"].long(), backbone, reward, temperature, reference)
-            write_atomically(told, json.dumps(row | {"calls": found["calls"].item()}).encode())
-        rows.append({"seed": seed, "budget": budget, "method": name, **json.loads(told.read_text())})
-        if table:
-            write(pd.DataFrame(rows), title, reference, temperature, Path(__file__).parent / f"{table}.md")
-    print(pd.DataFrame(rows).drop(columns="seed").groupby(["budget", "method"], sort=False).mean().round(3).to_string())
+        found = drawn(backbone, sized, task, samples)
+        row = measured(found["samples"].long(), backbone, reward, temperature, reference)
+        told = {"budget": budget, "method": name, "seed": seed, "calls": found["calls"].item()}
+        rows.add(pd.DataFrame([told | row]))
+        write(rows.table, title, reference, temperature, place.with_suffix(".md"))
+    write(rows.table, title, reference, temperature, place.with_suffix(".md"))
+    print(rows.table.drop(columns="seed").groupby(["budget", "method"], sort=False).mean().round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ row from all rows so far; ± is half of a 95% confidence interval over captions.
 """
 
 import random
-from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,22 +14,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 from jsonargparse import auto_cli
-from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lidar_lightning import Lookahead, LookaheadBank
+from benchmarks.equal import Banks, bfloat16, kept
+from lidar_lightning import Lookahead
 from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.evaluation.frechet import encoder_features, frechet_distance
 from lidar_lightning.evaluation.pictures import diversity_within
-from lidar_lightning.lookahead import BankStore
 from lidar_lightning.rewards import ShapesReward, ShapesVerdict, score
 from lidar_lightning.runs.intervals import interval
 from lidar_lightning.samplers import BestLookaheads, BestOfN, LiDAR, Sampler, Task
 from lidar_lightning.samplers.meter import Meter
 from lidar_lightning.shapes.grammar import CATEGORIES, held_out_prompts, parse
 from lidar_lightning.shapes.render import compose, render
-from lidar_lightning.utils.files import write_atomically
 from recipes import shapes
 
 STEPS, SAMPLES, PART, RENDERED = 25, 4, 10, 16
@@ -64,34 +60,6 @@ def methods(model: str) -> dict[str, Row]:
     }
     tuned = {f"DPO, {name}": plain[name]._replace(tuned=True) for name in ("vanilla", "best-of-N", "LiDAR, 4 moves")}
     return plain | tuned
-
-
-class Banks:
-    """Lookaheads that rows share: the most that any of them takes are drawn once, of which n are a bank of n."""
-
-    def __init__(self, backbone: PipelineBackbone, reward: ShapesReward, seed: int, folder: Path, most: int):
-        self.backbone, self.reward, self.seed, self.most = backbone, reward, seed, most
-        self.store = BankStore(folder)
-
-    def __call__(self, lookahead: Lookahead, prompt: str) -> LookaheadBank:
-        bank = lookahead.of_size(max(self.most, lookahead.n)).bank(
-            self.backbone, prompt, self.seed, [self.reward], self.store
-        )
-        scores = {name: values[: lookahead.n] for name, values in bank.rewards.items()}
-        provenance = replace(bank.provenance, n=lookahead.n)
-        return replace(bank, samples=bank.samples[: lookahead.n], rewards=scores, provenance=provenance)
-
-
-def bfloat16(backbone: PipelineBackbone) -> torch.autocast:
-    """Network calls in bfloat16, which on a CPU is faster."""
-    return torch.autocast(backbone.device.type, torch.bfloat16)
-
-
-def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors from a file, made and written there first if there is none."""
-    if not path.exists():
-        write_atomically(path, save(make()))
-    return load_file(path)
 
 
 def sized(row: Row, backbone: PipelineBackbone) -> Sampler:
@@ -187,7 +155,7 @@ def main(
         backbones[True] = shapes.load(model, lora=str(folder / "dpo" / "lora"))
     features, tables = real(backbones[False], texts), []
     needed = [sized(row, backbones[False]).lookahead for row in rows.values()]
-    most = max((lookahead.n for lookahead in needed if lookahead), default=1)
+    most = max((lookahead.n * lookahead.steps for lookahead in needed if lookahead), default=1)
     for seed, (name, row) in tqdm(list(product(seeds, rows.items())), unit="row"):
         backbone = backbones[row.tuned]
         banks = Banks(backbone, scorer, seed, folder / "banks", most)

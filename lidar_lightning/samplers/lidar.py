@@ -63,9 +63,10 @@ class LiDAR(SelectingSampler):
     Args:
         lookahead: how the bank is drawn.
         pooled: choose candidates among all of a prompt; otherwise among each sample's own.
-        keep: of the candidates, "best" keeps the highest rewards; "draw" draws different ones without replacement, in
-            proportion to exp((lambda - lambda') r): the settings may tilt restart and guidance by lambda' alone, and
-            leave the rest of the task's lambda to this choice.
+        keep: of the candidates, "best" keeps the highest rewards; "draw" draws different ones without replacement. In
+            one round it does so in proportion to exp((lambda - lambda') r): the settings may tilt restart and guidance
+            by lambda' alone, and leave the rest of the task's lambda to this choice. In several, whose candidates
+            count once however often they are found, in proportion to exp(lambda r).
         steps: see `Sampler`.
         settings: see `LiDARSettings`; without temperature and ess, lambda is the task's own.
 
@@ -185,7 +186,8 @@ class LiDAR(SelectingSampler):
         """What the candidates are chosen by, the highest first, from their utilities (drawn,): (drawn,) float64."""
         if self.keep == "best":
             return r
-        rest = (task.tilt - guidance.temperature).repeat_interleave(len(r) // len(task.prompts))
+        spent = guidance.temperature if self.settings.rounds == 1 else torch.zeros_like(guidance.temperature)
+        rest = (task.tilt - spent).repeat_interleave(len(r) // len(task.prompts))
         return perturbed(rest * r, task.generators(len(r), "keep").rand(1)[:, 0].to(r))
 
     def candidates(self, task: Task, pool: Members, guidance: LiDARGuidance, drawn: int, number: int) -> Tensor:
