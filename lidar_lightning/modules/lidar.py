@@ -3,6 +3,7 @@
 from typing import Any
 
 from lidar_lightning.backbones import Backbone
+from lidar_lightning.guidance.settings import RECOMMENDED, LiDARSettings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.modules.sampling import SamplingModule
 from lidar_lightning.rewards import Reward
@@ -17,11 +18,16 @@ class LiDARModule(SamplingModule):
     For each prompt a bank of few-step samples is drawn, or found in `out`/banks, and scored. Then the full solver runs,
     guided by the closed form of the bank, from pure noise or, with `restart`, from noised members of the bank.
 
+    As long as no setting is changed from its default, those of `RECOMMENDED` are taken: molecules climb in rounds,
+    pictures move from the best lookaheads. Any setting that is given makes all others what `LiDARSettings` says, so
+    that `ess=0.1` is the published form.
+
     Args:
         backbone: the model to guide; `--ckpt_path` may give it weights or adapters trained by `DPOModule`.
         reward: what to raise (lowered if its `higher_is_better` is False).
         lookahead: how banks are drawn; None samples the plain model.
-        steps: network calls of the full solver, per sample.
+        steps: network calls of the full solver, per sample, of which those below `restart` run. None takes the
+            recommended 8 with the recommended settings, and otherwise 32.
         metrics: further rewards that are scored and stored, but do not guide.
         seed: fixes all random numbers of the run.
         method: the name of this run in its tables.
@@ -39,7 +45,7 @@ class LiDARModule(SamplingModule):
         backbone: Backbone,
         reward: Reward,
         lookahead: Lookahead | None = Lookahead(),  # noqa: B008
-        steps: int = 32,
+        steps: int | None = None,
         metrics: list[Reward] | None = None,
         seed: int = 0,
         method: str = "lidar",
@@ -49,9 +55,13 @@ class LiDARModule(SamplingModule):
     ):
         if lookahead is not None and not isinstance(lookahead, Lookahead):
             raise ValueError(f"lookahead must be a Lookahead, or None for the plain model, got {lookahead!r}")
+        if lookahead is not None and LiDARSettings(**settings) == LiDARSettings():
+            settings = dict(RECOMMENDED.get(getattr(backbone, "modality", ""), {}))
+            recommended = settings.pop("steps", None)
+            steps = steps or recommended
         guided = LiDAR(lookahead or Lookahead(), pooled=settings.get("rounds", 1) > 1, **settings)
         sampler: Sampler = guided if lookahead else BestOfN(1)
         super().__init__(
-            backbone, reward, sampler, steps,
+            backbone, reward, sampler, 32 if steps is None else steps,
             metrics=metrics, seed=seed, method=method, out=out, training_data=training_data,
         )  # fmt: skip

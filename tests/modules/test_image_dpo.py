@@ -70,7 +70,7 @@ def test_fit_on_pictures_export_and_predict(folder, tmp_path):
     trainer.save_checkpoint(tmp_path / "dpo.ckpt", weights_only=False)
     state = torch.load(tmp_path / "dpo.ckpt", weights_only=False)["state_dict"]
     assert state and all("lora_" in name for name in state)
-    lidar = LiDARModule(backbone(), REWARD, Lookahead(2, 4), steps=2)
+    lidar = LiDARModule(backbone(), REWARD, Lookahead(2, 4), steps=2, ess=0.1)
     predictor = L.Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
     predictor.predict(lidar, PromptDataModule(["a cat"], 2, 2), ckpt_path=tmp_path / "dpo.ckpt")
     torch.testing.assert_close(draw(lidar.backbone), trained)

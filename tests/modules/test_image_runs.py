@@ -26,7 +26,7 @@ def module(out, lookahead=True, **settings):
     backbone = StableDiffusion(build("StableDiffusion"), guidance_scale=3.0, name="tiny")
     reward = CallableReward(brightness, name="brightness", modality="image")
     return LiDARModule(
-        backbone, reward, Lookahead(2, 6) if lookahead else None, steps=3, out=str(out), **settings
+        backbone, reward, Lookahead(2, 6) if lookahead else None, steps=3, out=str(out), **{"ess": 0.1, **settings}
     )  # fmt: skip
 
 

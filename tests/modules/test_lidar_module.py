@@ -15,6 +15,7 @@ import yaml
 from datamodules import PromptDataModule
 from lidar_lightning import DPOModule, LiDARModule, Lookahead
 from lidar_lightning.backbones.adapters import LoRA, to_checkpoint, trained_state
+from lidar_lightning.guidance.settings import DEFAULT_ESS
 from lidar_lightning.rewards import CallableReward, Combined, Validity
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.utils.tables import read_csv
@@ -22,9 +23,8 @@ from tests.conftest import tiny
 
 
 def module(carbon_reward, out=None, backbone=None, lookahead=Lookahead(3, n=30), **settings):  # noqa: B008
-    return LiDARModule(
-        backbone or tiny(), carbon_reward, lookahead=lookahead, steps=6, out=out and str(out), **settings
-    )
+    given = settings if {"temperature", "ess"} & settings.keys() else {"ess": DEFAULT_ESS, **settings}
+    return LiDARModule(backbone or tiny(), carbon_reward, lookahead=lookahead, steps=6, out=out and str(out), **given)
 
 
 def predict(lidar, samples=20, batch_size=8, prompts="molecule", ckpt_path=None):

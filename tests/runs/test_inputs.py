@@ -53,7 +53,7 @@ def test_a_caption_that_a_metric_cannot_score_is_found_before_the_first_bank(tmp
     backbone = StableDiffusion(build("StableDiffusion"))
     monkeypatch.setattr(StableDiffusion, "predict", lambda *_: pytest.fail("the network was called"))
     bright = CallableReward(lambda pixels, prompts: pixels.mean((1, 2, 3)), "bright")
-    module = LiDARModule(backbone, bright, steps=2, metrics=[ShapesVerdict()], out=str(tmp_path / "run"))
+    module = LiDARModule(backbone, bright, steps=2, ess=0.1, metrics=[ShapesVerdict()], out=str(tmp_path / "run"))
     with pytest.raises(ValueError, match="'a dog' is no caption of the shapes task"):
         predict(module, 1, 1, ["a circle", "a dog"])
     with pytest.raises(ValueError, match="'a dog' is no caption of the shapes task"):
