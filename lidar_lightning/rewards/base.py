@@ -88,6 +88,11 @@ class Reward(ABC):
         """The rewards whose scores are stored and determine this one: itself, unless it combines others."""
         return [self]
 
+    @property
+    def components(self) -> list["Reward"]:
+        """The rewards that this one weighs against each other: itself, unless it combines others."""
+        return [self]
+
     def from_scores(self, scores: Mapping[str, Tensor]) -> Tensor:
         """What guidance maximises (n,), from stored scores of the parts by name.
 

@@ -135,6 +135,10 @@ class Combined(Reward):
         self.modality = modalities.pop() if modalities else "any"
 
     @property
+    def components(self) -> list[Reward]:
+        return self.parts
+
+    @property
     def identity(self) -> str:
         parts = [f"{part.name} {part.identity} {part.higher_is_better}" for part in self.parts]
         return "; ".join([f"1, {self.how}, weights={self.weights}", *parts])

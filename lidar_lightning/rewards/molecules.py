@@ -27,11 +27,14 @@ def parse(smiles: str) -> Chem.Mol | None:
 class MoleculeReward(Reward):
     """A property of one molecule; strings that are no molecule score the floor.
 
-    A subclass names itself, implements `value`, and raises `revision` when its values change. The floor is part of the
-    version, because stored scores of invalid strings depend on it.
+    A subclass names itself, implements `value` (or `values`, where many at once are faster), and raises `revision` when
+    its values change. The floor is part of the version, because stored scores of invalid strings depend on it.
 
     Args:
         floor: score of invalid strings, finite. It should be no better than the worst molecule worth having.
+
+    Attributes:
+        needs_atoms: heavy atoms of the molecules that it asks for; 0 if those of any size can score well.
 
     Raises:
         ValueError: if the floor is not finite.
@@ -39,6 +42,7 @@ class MoleculeReward(Reward):
 
     modality = "molecule"
     revision: ClassVar[int] = 1
+    needs_atoms: int = 0
 
     def __init__(self, floor: float = 0.0):
         self.floor = check_floor(floor)
@@ -47,6 +51,10 @@ class MoleculeReward(Reward):
     @abstractmethod
     def value(self, mol: Chem.Mol) -> float:
         """The property of one valid molecule."""
+
+    def values(self, molecules: Sequence[Chem.Mol]) -> Sequence[float]:
+        """The property of each valid molecule."""
+        return [float(self.value(mol)) for mol in molecules]
 
     def __call__(self, samples: Sequence[str], prompts: Sequence[str]) -> Tensor:
         """Scores (n,) float32 of n SMILES strings; prompts are not looked at. Logs how many are invalid.
@@ -63,7 +71,8 @@ class MoleculeReward(Reward):
         invalid = sum(mol is None for mol in molecules)
         counts = f"{invalid} of {len(samples)} molecules are invalid"
         log.debug("reward %s: %s, scored floor=%s", self.name, counts, self.floor)
-        return torch.tensor([self.floor if mol is None else float(self.value(mol)) for mol in molecules])
+        values = iter(self.values([mol for mol in molecules if mol is not None]))
+        return torch.tensor([self.floor if mol is None else next(values) for mol in molecules])
 
 
 class RingCount(MoleculeReward):

@@ -1,5 +1,6 @@
 """Checks of what a run is given, made before anything is drawn and before a folder is written to."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,11 +12,15 @@ from lidar_lightning.samplers.base import check_samplers
 from lidar_lightning.utils.files import check_name
 from lidar_lightning.utils.smiles_io import read_smiles
 
+logger = logging.getLogger(__name__)
+QM9_ATOMS = 9
+"""Heavy atoms of the largest molecules of QM9, and of what models of it draw."""
+
 
 def check_parts(
     backbone: Any, reward: Any, metrics: Sequence[Any] | None = None, training_data: str | None = None
 ) -> None:
-    """Checks the parts of a run.
+    """Checks the parts of a run, and warns of rewards that need larger molecules than a model of QM9 draws.
 
     Raises:
         ValueError: if the backbone is not a Backbone; if a reward is not a Reward, shares its name with another one, or
@@ -32,6 +37,12 @@ def check_parts(
                 f"reward {part.name!r} scores samples of modality {part.modality!r}, but the backbone "
                 f"{backbone.name!r} makes {backbone.modality!r}: use another reward"
             )
+        needed = getattr(part, "needs_atoms", 0)
+        if needed > QM9_ATOMS and backbone.modality == "molecule" and "qm9" in backbone.name.lower():
+            logger.warning(
+                "reward %r asks for molecules of %d heavy atoms, and %s draws at most %d: it cannot reach the best",
+                part.name, needed, backbone.name, QM9_ATOMS,
+            )  # fmt: skip
     if training_data is not None:
         read_smiles(training_data)
 
