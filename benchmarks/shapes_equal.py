@@ -1,9 +1,9 @@
-"""Methods at their budgets on shapes, with what no reward sees: `python -m benchmarks.shapes_equal --table NAME`.
+"""Methods at their budgets on shapes, with what no reward sees: `python -m benchmarks.shapes_equal --model MODEL`.
 
 Four pictures of each held-out caption, which are pooled over the caption, by the settings of `methods`, which were
-chosen on other captions. Each part of a row is kept in `--out`, so that a killed run goes on where it stopped; the
-tuned model of the DPO rows is made there first. With `--table NAME`, NAME.md beside this file is written after each
-row from all rows so far; ± is half of a 95% confidence interval over captions.
+chosen on other captions. Each part of a row is kept in `--out`, so that a killed run goes on where it stopped, and each
+caption of a finished row in MODEL-equal.csv beside this file, from which MODEL-equal.md is written; ± is half of a 95%
+confidence interval over captions and seeds. The tuned model of the DPO rows is made first.
 """
 
 import random
@@ -17,7 +17,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from benchmarks.equal import Banks, bfloat16, kept
+from benchmarks.equal import Banks, Rows, bfloat16, kept
 from lidar_lightning import Lookahead
 from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.evaluation.frechet import encoder_features, frechet_distance
@@ -123,7 +123,9 @@ def write(rows: pd.DataFrame, model: str, path: Path) -> None:
         "|---" * (len(COLUMNS) + len(CATEGORIES) + 5) + "|",
     ]
     best = rows[rows["method"] == "best-of-N"].set_index(["seed", "prompt"])["accuracy"]
-    for method, found in rows.groupby("method", sort=False):
+    groups = dict(list(rows.groupby("method")))
+    for method in [name for name in methods(model) if name in groups]:
+        found = groups[method]
         who = found["prompt"].tolist(), found["seed"].tolist()
         spans = [interval(found[name].tolist(), *who).text() for name in COLUMNS]
         gains = found.set_index(["seed", "prompt"])["accuracy"].sub(best).dropna()
@@ -142,21 +144,23 @@ def main(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     prompts: int = 200,
     only: list[str] | None = None,
-    table: str | None = None,
     reward: str = "shapes-reward",
 ) -> None:
-    """Draws every row, or those that `only` names, and writes the table."""
+    """Draws every row, or those of `only`, that is not in the CSV file of the table yet, and writes the table."""
     folder, texts, scorer = Path(out) / model, held_out_prompts()[:prompts], ShapesReward(reward)
-    rows = {name: row for name, row in methods(model).items() if only is None or name in only}
+    place = Path(__file__).parent / f"{model}-equal"
+    rows, chosen = Rows(place.with_suffix(".csv"), ["method", "seed", "prompt"]), methods(model)
+    wanted = [key for key in product(seeds, only or chosen) if len(rows.of(seed=key[0], method=key[1])) < prompts]
     backbones = {False: shapes.load(model)}
-    if any(row.tuned for row in rows.values()):
+    if any(chosen[name].tuned for _, name in wanted):
         pairs = shapes.banks(str(folder / "pairs"), model, reward=reward, **BANKS)
         shapes.dpo(pairs, str(folder / "dpo"), model, reward=reward, **TUNING)
         backbones[True] = shapes.load(model, lora=str(folder / "dpo" / "lora"))
-    features, tables = real(backbones[False], texts), []
-    needed = [sized(row, backbones[False]).lookahead for row in rows.values()]
-    most = max((lookahead.n * lookahead.steps for lookahead in needed if lookahead), default=1)
-    for seed, (name, row) in tqdm(list(product(seeds, rows.items())), unit="row"):
+    features = real(backbones[False], texts)
+    needed = [sized(row, backbones[False]).lookahead for row in chosen.values()]
+    most = max(lookahead.n * lookahead.steps for lookahead in needed if lookahead)
+    for seed, name in tqdm(wanted, unit="row"):
+        row = chosen[name]
         backbone = backbones[row.tuned]
         banks = Banks(backbone, scorer, seed, folder / "banks", most)
         parts = [
@@ -168,11 +172,12 @@ def main(
             )
             for start in range(0, len(texts), PART)
         ]
-        found = measured(parts, texts, features, backbones[False].pipe.vae)
-        tables.append(found.assign(seed=seed, method=name))
-        if table:
-            write(pd.concat(tables), model, Path(__file__).parent / f"{table}.md")
-    print(pd.concat(tables).groupby("method", sort=False)[[*COLUMNS, "Frechet", "calls"]].mean().round(3).to_string())
+        found = measured(parts, texts, features, backbones[False].pipe.vae).assign(method=name, seed=seed)
+        rows.table = rows.table[(rows.table["method"] != name) | (rows.table["seed"] != seed)]
+        rows.add(found)
+        write(rows.table, model, place.with_suffix(".md"))
+    write(rows.table, model, place.with_suffix(".md"))
+    print(rows.table.groupby("method")[[*COLUMNS, "Frechet", "calls"]].mean().round(3).to_string())
 
 
 if __name__ == "__main__":
