@@ -36,6 +36,12 @@ def configured(command: str, arguments: Sequence[str]) -> None:
     if command in LIGHTNING:
         lightning_command([command, *given])
         return
+    if command == "rounds":
+        from lidar_lightning.commands.rounds import rounds_command
+        from recipes.rounds import Rounds
+
+        print(rounds_command(given, Rounds, Parser))
+        return
     from lidar_lightning.runs.compare_command import compare_command
 
     print(compare_command(given, Parser))
@@ -66,7 +72,7 @@ def run(arguments: Sequence[str]) -> None:
         from lidar_lightning.runs.report import write_report
 
         call(write_report, rest)
-    elif command in (*LIGHTNING, "compare"):
+    elif command in (*LIGHTNING, "compare", "rounds"):
         configured(command, rest)
     else:
         from lidar_lightning.utils.errors import closest

@@ -7,10 +7,12 @@ import yaml
 from lidar_lightning.cli import main
 from lidar_lightning.commands.lightning import LidarCLI
 from lidar_lightning.runs.comparison import Comparison
+from recipes.rounds import Rounds
 from tests.pipelines import build
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 COMPARISONS = [path for path in CONFIGS if path.stem.startswith("compare")]
+ROUNDS = [path for path in CONFIGS if path.stem.startswith("rounds")]
 
 
 @pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -25,6 +27,16 @@ def test_comparison_builds_its_samplers_for_every_budget(path, monkeypatch, tmp_
     assert rows == {"vanilla"} | {
         f"{name} @ {budget}" for name in described["samplers"] for budget in described["budgets"]
     }
+
+
+@pytest.mark.parametrize("path", ROUNDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_rounds_build_their_objects(path, monkeypatch, tmp_path):
+    built = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Rounds, "run", lambda self: built.append(self) or self.out / "report.html")
+    monkeypatch.setattr("lidar_lightning.commands.rounds.read_summary", lambda folder: {"methods": {}})
+    assert main(["rounds", "-c", str(path)]) == 0
+    assert built[0].rounds == yaml.safe_load(path.read_text())["rounds"] and (built[0].out / "config.yaml").exists()
 
 
 def test_there_are_configs():
@@ -44,7 +56,9 @@ def pipelines(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in CONFIGS if path not in COMPARISONS], ids=lambda path: f"{path.parent.name}-{path.stem}"
+    "path",
+    [path for path in CONFIGS if path not in COMPARISONS + ROUNDS],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_config_builds_its_objects(path, monkeypatch, pipelines):
     monkeypatch.setattr(LidarCLI, "_run_subcommand", lambda self, command: None)

@@ -26,6 +26,7 @@ from lidar_lightning.runs import compare_command
 from lidar_lightning.runs.comparison import Comparison
 from lidar_lightning.shapes.grammar import parse as shapes_prompt
 from lidar_lightning.utils.parser import SettingsParser
+from recipes.rounds import Rounds
 from tests.conftest import carbons, tiny
 from tests.pipelines import build
 
@@ -35,6 +36,7 @@ PYTHON = [path for path in PAGES if "```python" in path.read_text()]
 SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SMALL = {
     '.to("cuda")': "", "n=200": "n=12", "n=50": "n=2", "samples=256": "samples=4", "max_steps=100": "max_steps=2",
+    "samples=100": "samples=4", "rounds=5": "rounds=1", "tuning_steps=50": "tuning_steps=2",
     "num_images_per_prompt=4": "num_images_per_prompt=1, num_inference_steps=3, output_type='pt'",
     "(steps=8, n=12)(task, 64)": "(steps=8, n=200)(task, 64)",
 }  # fmt: skip
@@ -112,6 +114,9 @@ def stopped(monkeypatch, tmp_path, models):
     monkeypatch.setattr(Comparison, "open", lambda self: None)
     monkeypatch.setattr(Comparison, "work", lambda self: reached.append("compare"))
     monkeypatch.setattr(Comparison, "finish", lambda self: "")
+    monkeypatch.setattr(Rounds, "open", lambda self: None)
+    monkeypatch.setattr(Rounds, "run", lambda self: reached.append("rounds") or self.out / "report.html")
+    monkeypatch.setattr("lidar_lightning.commands.rounds.read_summary", lambda folder: {"methods": {}})
     monkeypatch.setattr(compare_command, "workers", lambda *rest: contextlib.nullcontext([]))
     monkeypatch.setattr("recipes.demo.main", lambda out="", seed=0: reached.append("demo"))
     monkeypatch.setattr("lidar_lightning.runs.report.write_report", _report(reached))

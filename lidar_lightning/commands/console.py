@@ -11,7 +11,7 @@ OURS = ("lidar_lightning", "datamodules", "recipes")
 
 NOISE: Mapping[str, tuple[str, ...]] = {
     "lightning.pytorch.utilities.rank_zero": (
-        "💡 Tip", "GPU available", "TPU available", "`Trainer.fit` stopped: `max_",
+        "💡 Tip", "GPU available", "TPU available", "Using bfloat16 Automatic Mixed", "`Trainer.fit` stopped: `max_",
         "Restoring states from the checkpoint", "Loaded model weights from", "Restored all states from the checkpoint",
     ),
     "lightning.fabric.utilities.seed": ("Seed set to",),

@@ -8,6 +8,7 @@ USAGE = """usage: lidar COMMAND ...
   predict   sample with guidance:     lidar predict -c qm9/lidar [--ckpt_path CHECKPOINT]
   fit       train or fine-tune:       lidar fit -c qm9/dpo
   validate  validate a checkpoint:    lidar validate -c qm9/pretrain --ckpt_path CHECKPOINT
+  rounds    draw, score, fine-tune, guide, and again: lidar rounds -c qm9/rounds
   compare   samplers at equal budgets: lidar compare -c qm9/compare [--processes N]
   report    write RUN/report.html again: lidar report RUN
 
@@ -77,6 +78,21 @@ report. It may be killed: the same command goes on where it stopped.
   --help-all            lists every option
   --debug               shows the traceback of an error"""
 
+ROUNDS = """usage: lidar rounds -c CONFIG [options]
+
+Draws a bank, scores it, fine-tunes by DPO on its best against its worst, guides the new policy by it, and begins again
+with the bank that this policy draws. Writes tables, curves over scoring calls, a report and the trained weights into
+one folder. It may be killed: the same command goes on where it stopped; with more rounds, it adds them.
+
+  lidar rounds -c qm9/rounds
+  lidar rounds -c qm9/rounds --rounds 8 --reward lidar_lightning.rewards.RingCount --out outputs/rings
+  lidar predict -c qm9/lidar --ckpt_path outputs/qm9/rounds/last.ckpt
+
+  -c, --config CONFIG   a YAML file, or the name of one that ships (`lidar config` lists them)
+  --rounds, --samples, --steps, --keep, --tuning_steps, --beta, --lr, --seed, --out   override the configuration
+  --help-all            lists every option
+  --debug               shows the traceback of an error"""
+
 DEMO = """usage: lidar demo [--out FOLDER] [--seed SEED]
 
 Samples molecules and pictures of coloured shapes four ways (vanilla, LiDAR, DPO and DPO+LiDAR) with the models that
@@ -94,6 +110,6 @@ your own, for `lidar predict -c my.yaml`."""
 
 HELP = {
     "compare": COMPARE, "config": CONFIG, "demo": DEMO, "fit": FIT, "predict": PREDICT, "report": REPORT,
-    "validate": VALIDATE,
+    "rounds": ROUNDS, "validate": VALIDATE,
 }  # fmt: skip
 """Of each command; `sample` has its own."""

@@ -57,6 +57,8 @@ class Run:
     higher_is_better: bool
     curves: dict[str, dict[str, list[list[float]]]] = field(default_factory=dict)
     """Of a comparison: reward to method to points (network calls, mean, lower and upper end of its interval)."""
+    over: str = "network calls per sample"
+    """What the points of the curves are over."""
 
 
 def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") -> Run:
@@ -84,7 +86,8 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
     title = str(summary.get("title") or f"Run {folder.resolve().name}")
     higher = bool(summary.get("higher_is_better", True))
     settings, curves = summary.get("settings") or {}, summary.get("curves") or {}
-    return Run(title, methods, settings, reward if columns else None, higher, curves)
+    over = str(summary.get("curves_over", Run.over))
+    return Run(title, methods, settings, reward if columns else None, higher, curves, over)
 
 
 def method_colours(names: Iterable[str]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def ess_chart(method: Method, diagnostics: pd.DataFrame) -> str:
     return f"<figure>{title}{_svg(width, height, f'Effective sample size of {method.name}', body)}</figure>"
 
 
-def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
+def budget_chart(reward: str, curves: dict[str, list[list[float]]], over: str = Run.over) -> str:
     """A chart of a reward over network calls (logarithmic), one line for each method, with intervals and a legend."""
     points = [point for line in curves.values() for point in line]
     calls_spent = [math.log(point[0]) for point in points]
@@ -122,7 +122,7 @@ def budget_chart(reward: str, curves: dict[str, list[list[float]]]) -> str:
         across, down = left + number % 3 * 128, 12 + number // 3 * 18
         body += f'<circle cx="{across}" cy="{down - 4}" r="4" style="fill:{colour}"/>'
         body += f'<text x="{across + 9}" y="{down}">{escape(_short(method, 17))}</text>'
-    return _svg(width, top + height, f"{reward} over network calls per sample", body)
+    return _svg(width, top + height, f"{reward} over {over}", body)
 
 
 def _ticks(low: float, high: float) -> list[float]:

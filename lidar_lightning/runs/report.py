@@ -17,8 +17,8 @@ from lidar_lightning.utils.files import expand, write_atomically
 
 SHOWN = 12
 KEY_COLUMNS = (
-    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "excess_nelbo", "w1", "calls", "nfe",
-    "seconds",
+    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "excess_nelbo", "w1", "top_10",
+    "policy_reward", "scoring_calls", "calls", "nfe", "seconds",
 )  # fmt: skip
 LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "w1", "loss"}
 NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
@@ -117,15 +117,14 @@ def prompts_section(run: Run) -> str:
 
 
 def curves_section(run: Run) -> str:
-    """Each reward against the network calls per sample that the methods spent."""
+    """Each reward against what the methods spent, such as network calls per sample."""
     charts = "".join(
-        f"<figure><figcaption>{escape(name)}</figcaption>{budget_chart(name, curves)}</figure>"
+        f"<figure><figcaption>{escape(name)}</figcaption>{budget_chart(name, curves, run.over)}</figure>"
         for name, curves in run.curves.items()
     )
-    note = (
-        '<p class="note">Against network calls per sample, logarithmic; bars are 95% confidence intervals over '
-        "prompts, or of a single prompt over seeds.</p>"
-    )
+    bars = "; bars are 95% confidence intervals over prompts, or of a single prompt over seeds"
+    intervals = any(end is not None for lines in run.curves.values() for line in lines.values() for end in line[0][2:])
+    note = f'<p class="note">Against {escape(run.over)}, logarithmic{bars if intervals else ""}.</p>'
     return section("Equal compute", f'{note}<div class="charts">{charts}</div>') if charts else ""
 
 

@@ -43,4 +43,10 @@ def _filled(path: Path) -> bool:
 def _number(value: Any) -> str:
     if value is None:
         return "–"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
+    return (
+        f"{value:.0f}"
+        if isinstance(value, int) or abs(value) >= 1000
+        else f"{value:.1f}"
+        if abs(value) >= 100
+        else f"{value:.2f}"
+    )

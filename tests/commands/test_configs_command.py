@@ -21,7 +21,9 @@ def test_it_lists_every_configuration_with_the_command_that_takes_it(capsys):
     listed = capsys.readouterr().out
     for name, path in shipped().items():
         shown, command, text = described(name, path)
-        assert command in ("fit", "predict", "compare") and 5 < len(text) < 110 and f"  {shown}" in listed, name
+        assert command in ("fit", "predict", "compare", "rounds") and 5 < len(text) < 110 and f"  {shown}" in listed, (
+            name
+        )
 
 
 def test_it_prints_one_as_it_is(capsys):

@@ -9,8 +9,9 @@ from lidar_lightning import LiDARModule, LiDARSettings
 from lidar_lightning.cli import main
 from lidar_lightning.commands.configs import shipped
 from lidar_lightning.commands.sample import options
-from lidar_lightning.commands.texts import COMPARE, HELP, PREDICT, USAGE
+from lidar_lightning.commands.texts import COMPARE, HELP, PREDICT, ROUNDS, USAGE
 from lidar_lightning.runs.comparison import Comparison
+from recipes.rounds import Rounds
 
 
 @pytest.mark.parametrize("command", [*HELP, "sample"])
@@ -30,6 +31,11 @@ def test_the_settings_of_predict_are_those_of_its_module():
 def test_the_options_of_compare_are_parameters():
     named = set(re.findall(r"--([a-z]+)\b", COMPARE)) - {"config", "help", "debug"}
     assert named <= {"processes", *inspect.signature(Comparison).parameters}
+
+
+def test_the_options_of_rounds_are_parameters():
+    named = set(re.findall(r"--([a-z_]+)\b", ROUNDS)) - {"config", "help", "debug", "ckpt_path"}
+    assert named <= {*inspect.signature(Rounds).parameters}
 
 
 def test_configurations_that_help_names_ship():
