@@ -70,9 +70,15 @@ def last(x: Tensor, steps: Iterator[Step]) -> Tensor:
 
 
 def run_whole(
-    backbone: WholeRuns, solver: Solver, generators: Generators, prompts: Any, guidance: Guidance | None = None
+    backbone: WholeRuns,
+    solver: Solver,
+    generators: Generators,
+    prompts: Any,
+    guidance: Guidance | None = None,
+    x0: Tensor | None = None,
+    place: int = 0,
 ) -> Tensor:
-    """Clean samples (B, *S) of a model that only runs as a whole.
+    """Clean samples (B, *S) of a model that only runs as a whole, from pure noise or from x0, noised to time `place`.
 
     Raises:
         ValueError: for a guidance that is more than a change of the clean prediction.
@@ -80,7 +86,7 @@ def run_whole(
     change = getattr(guidance, "change", None)
     if guidance is not None and change is None:
         refuse(backbone, type(guidance).__name__)
-    return backbone.run(cast(WholeSteps, solver), generators, prompts, change)
+    return backbone.run(cast(WholeSteps, solver), generators, prompts, change, x0, place)
 
 
 class Sampled(NamedTuple):
@@ -108,13 +114,13 @@ def sample(
         guidance: edits each prediction; None samples the model itself.
         on_step: called with the number of each finished step.
     """
-    steps = len(solver.times) - 1
     if isinstance(backbone, WholeRuns):
-        x = run_whole(backbone, solver, generators, condition, guidance)
+        steps, x = cast(WholeSteps, solver).steps, run_whole(backbone, solver, generators, condition, guidance)
         if on_step is not None:
             for number in range(1, steps + 1):
                 on_step(number)
         return Sampled(x, steps)
+    steps = len(solver.times) - 1
     x = solver.start(backbone.prior(generators))
     with backbone.active():
         for number, step in enumerate(trajectory(denoiser(backbone, condition), solver, x, generators, guidance), 1):

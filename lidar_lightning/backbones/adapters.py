@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.utils.sizes import check_memory
+from lidar_lightning.utils.weights import weights_at_hand
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def weights_in_force(model: nn.Module, on: Iterable[str]) -> dict[str, Tensor]:
     off = adapter_names(model) - set(on)
     return {
         key.replace(".base_layer.", "."): value
-        for key, value in model.state_dict().items()
+        for key, value in weights_at_hand(model).items()
         if not any(f".{name}." in key for name in off)
     }
 

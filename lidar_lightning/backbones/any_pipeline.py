@@ -1,50 +1,50 @@
 """Any text-to-image pipeline of diffusers as a backbone, by running the pipeline itself."""
 
-import hashlib
-import inspect
 import json
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-import diffusers
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch import Tensor, nn
 
 from lidar_lightning.assets import asset_path
-from lidar_lightning.backbones.loading import load_pipeline, make_scheduler
+from lidar_lightning.backbones.adapted import Adapted
+from lidar_lightning.backbones.adapters import OWN, switch_on, weights_in_force
+from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.pipeline import own_name
+from lidar_lightning.backbones.remembered import Pictures
+from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class
 from lidar_lightning.backbones.vae import vae_fingerprint
-from lidar_lightning.backbones.whole import WholeRuns, WholeSteps, refuse
+from lidar_lightning.backbones.whole import RandomWholeSteps, WholeRuns, WholeSteps, refuse
 from lidar_lightning.solvers.scheduler import digest, schedule_of
 from lidar_lightning.solvers.stock import Change, edited, recorded, replaced
-from lidar_lightning.utils.hub import at_revision
+from lidar_lightning.solvers.whole import Enough, begun, random_steps, spaced
 from lidar_lightning.utils.seeding import Generators
 from lidar_lightning.utils.weights import fingerprint
 
-NEEDED = ("prompt", "generator", "num_inference_steps", "output_type")
-OWN = (*NEEDED, "num_images_per_prompt", "prompt_embeds", "latents", "return_dict", "timesteps", "sigmas")
-"""What a run itself tells the pipeline, or what would not fit it."""
-REMEMBERED = 2**30
-"""Bytes of pictures that are kept for when their latents are decoded."""
 
-
-class AnyPipeline(WholeRuns):
-    """A text-to-image pipeline of diffusers that steps latents with one supported scheduler, run as it is.
+class AnyPipeline(Adapted, WholeRuns):  # type: ignore[override]
+    """A text-to-image or text-to-video pipeline of diffusers that steps latents with one supported scheduler, run as
+    it is.
 
     Clean samples are what its scheduler gave in the last step, in the space that its network works in; their pictures
     are those that the pipeline made of them. Other latents are decoded by a run of one step whose scheduler answers
-    with them. Lookaheads are runs of fewer steps, if need be of another `AnyPipeline` around the same pipeline with
-    another scheduler.
+    with them. A restart hides the steps above it from the pipeline, and mixes the clean sample into the noise that the
+    pipeline prepares. Lookaheads are runs of fewer steps, if need be of another `AnyPipeline` around the same pipeline
+    with another scheduler or adapters.
 
     Args:
-        pipe: the pipeline; its modules are used, not copied.
+        pipe: the pipeline; its modules are used, not copied. With model or sequential CPU offload, it stays so.
         call: what else it is called with, such as height, width and guidance_scale.
         scheduler: diffusers scheduler class (its name) in place of the pipeline's.
         scheduler_options: changes of the scheduler's configuration.
+        grid: `timesteps` or `sigmas` of all calls, in place of the scheduler's own spacing of the steps.
+        lora_scales: scales of the LoRA adapters of the pipeline that are on, by name, and others are off; None leaves
+            on what is on in the pipeline.
         name: in reports and provenance; None takes where the pipeline came from.
 
     Raises:
@@ -60,19 +60,26 @@ class AnyPipeline(WholeRuns):
         call: dict[str, Any] | None = None,
         scheduler: str | None = None,
         scheduler_options: dict[str, Any] | None = None,
+        grid: dict[str, Any] | None = None,
+        lora_scales: dict[str, float] | None = None,
         name: str | None = None,
     ):
         super().__init__()
-        check_call(pipe, call or {})
-        # In a tuple, so that the modules below are its only submodules.
-        self._pipe, self.call = (pipe,), call or {}
+        check_call(pipe, call or {}, grid or {})
+        self.settings = {
+            "call": call, "scheduler": scheduler, "scheduler_options": scheduler_options, "grid": grid,
+            "lora_scales": lora_scales, "name": name or own_name(pipe),
+        }  # fmt: skip
+        self._pipe, self.call, self.grid = (pipe,), call or {}, grid or {}
         self.scheduler = make_scheduler(pipe.scheduler, scheduler, scheduler_options)
-        self.schedule, self.name = schedule_of(self.scheduler), name or own_name(pipe)
+        self.schedule = schedule_of(self.scheduler)
+        self._told = digest(dict(self.scheduler.config), self.call, self.grid)  # Runs change the shift that it has.
         parts = {key: part for key, part in pipe.components.items() if isinstance(part, nn.Module)}
         self.parts = nn.ModuleDict(parts).requires_grad_(False).eval()
         self._shape: tuple[int, ...] = ()
         self._size = (0, 0)
-        self._pictures: dict[str, Tensor] = {}
+        self._pictures = Pictures()
+        self._times: dict[int, Tensor] = {}
 
     @classmethod
     def from_pretrained(
@@ -80,6 +87,9 @@ class AnyPipeline(WholeRuns):
         pretrained_model_name_or_path: str | Path,
         dtype: str = "float32",
         variant: str | None = None,
+        lora: dict[str, str] | None = None,
+        lora_scales: dict[str, float] | None = None,
+        offload: Literal["model", "sequential"] | None = None,
         call: dict[str, Any] | None = None,
         scheduler: str | None = None,
         scheduler_options: dict[str, Any] | None = None,
@@ -92,6 +102,9 @@ class AnyPipeline(WholeRuns):
                 shipped name such as "shapes-sd".
             dtype: type of all weights: "float32", "bfloat16" or "float16".
             variant: which of the published weight files to load, e.g. "fp16".
+            lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
+            lora_scales: see the class; None has all that are loaded on at scale 1.
+            offload: keep the weights in CPU memory, but for the model or the layers that compute.
             call, scheduler, scheduler_options, name: see the class.
 
         Raises:
@@ -100,66 +113,96 @@ class AnyPipeline(WholeRuns):
         source = str(pretrained_model_name_or_path)
         source = str(asset_path(source) or source)
         pipe = load_pipeline(pipeline_class(source), source, dtype, variant)
-        return cls(pipe, call, scheduler, scheduler_options, name)
+        for adapter, path in (lora or {}).items():
+            load_lora(pipe, path, adapter)
+        scales = dict.fromkeys(lora, 1.0) if lora and lora_scales is None else lora_scales
+        backbone = cls(pipe, call, scheduler, scheduler_options, lora_scales=scales, name=name)
+        switch_on(backbone.adaptable, backbone.lora_scales)
+        if offload:
+            offload_weights(pipe, offload)
+        return backbone
+
+    def around(self, pipe: Any, **changes: Any) -> Self:
+        """Another pipeline with these settings but for some; options of one scheduler are not those of another."""
+        cleared = {"scheduler_options": None} if changes.get("scheduler") else {}
+        return super().around(pipe, **{**cleared, **changes})
 
     @property
-    def pipe(self) -> Any:
-        return self._pipe[0]
+    def network_name(self) -> str:
+        """Which of the parts is called at each step."""
+        return "transformer" if "transformer" in self.parts else "unet"
 
-    def variant(self, **changes: Any) -> Self:
-        """The same weights called in another way, e.g. with another scheduler for lookaheads."""
-        settings = {"call": self.call, "scheduler": type(self.scheduler).__name__, "name": self.name}
-        settings["scheduler_options"] = {k: v for k, v in self.scheduler.config.items() if not k.startswith("_")}
-        if "scheduler" in changes:
-            settings.pop("scheduler_options")
-        return type(self)(self.pipe, **{**settings, **changes})
+    @property
+    def adaptable(self) -> nn.ModuleList:  # type: ignore[override]
+        return nn.ModuleList(self.parts.values())
+
+    def _named(self, steps: str) -> str:
+        return f"{type(self.pipe).__name__}({steps}, config={self._told})"
 
     def solver(self, steps: int) -> WholeSteps:
-        told = digest(dict(self.scheduler.config), self.call)
-        return WholeSteps(f"{type(self.pipe).__name__}({type(self.scheduler).__name__}, config={told})", steps)
+        return WholeSteps(self._named(type(self.scheduler).__name__), steps, self.times)
+
+    def random_solver(self, steps: int) -> RandomWholeSteps:
+        """Draws of the law of `GaussianAncestral`, at the times of the pipeline's own steps."""
+        name = self._named(f"{type(self.scheduler).__name__}, ancestral")
+        return RandomWholeSteps(self.schedule, name, steps, self.times)
+
+    def times(self, steps: int) -> Tensor:
+        """Of so many steps, then 0 (steps + 1,) float64; the pipeline is called until it has set them."""
+        if steps not in self._times:
+            with spaced(self.scheduler, ends=True) as found, suppress(Enough):
+                self._called(["a picture"], steps, Generators([0]).streams)
+            self._times[steps] = found[0]
+        return self._times[steps]
 
     def run(
-        self, solver: WholeSteps, generators: Generators, prompts: Sequence[str], change: Change | None = None
+        self,
+        solver: WholeSteps,
+        generators: Generators,
+        prompts: Sequence[str],
+        change: Change | None = None,
+        x0: Tensor | None = None,
+        place: int = 0,
     ) -> Tensor:
         rows = [prompt for prompt in prompts for _ in range(len(generators) // len(prompts))]
+        law = solver.law if isinstance(solver, RandomWholeSteps) else None
         with ExitStack() as stack:
-            found = stack.enter_context(recorded(self.scheduler))
+            into = stack.enter_context
+            into(spaced(self.scheduler))
+            if x0 is not None:
+                into(begun(self.pipe, self.scheduler, x0, place, *self.schedule(solver.times[place])))
+            if law is not None:
+                into(random_steps(self.scheduler, law, generators, place))
+            found = into(recorded(self.scheduler))
             if change is not None:
-                stack.enter_context(edited(self.scheduler, change))
+                into(edited(self.scheduler, change))
             pictures = self._called(rows, solver.steps, generators.streams)
         if not found:
             raise ValueError(f"the {type(self.pipe).__name__} took no step of its scheduler: it cannot be run here")
         x0 = found[0].detach().float()
         self._shape, self._size = tuple(x0.shape[1:]), (pictures.shape[-2], pictures.shape[-1])
-        self._remember(x0, pictures)
+        self._pictures.put(x0, pictures)
         return x0
 
     @torch.no_grad()
     def _called(self, prompts: list[str], steps: int, streams: list[torch.Generator]) -> Tensor:
-        """The pipeline's pictures (B, 3, H, W) float32 in [0, 1], made with our scheduler."""
+        """Pictures (B, 3, H, W) or videos (B, F, 3, H, W), float32 in [0, 1], made with our scheduler."""
         told = {"prompt": prompts, "num_inference_steps": steps, "generator": streams, "output_type": "pt"}
-        with replaced(self.pipe, "scheduler", self.scheduler):
-            pictures = self.pipe(**told, **self.call)[0]
-        if not isinstance(pictures, Tensor) or pictures.ndim != 4:
+        with replaced(self.pipe, "scheduler", self.scheduler), self.active():
+            pictures = self.pipe(**told, **self.call, **self.grid)[0]
+        if not isinstance(pictures, Tensor) or pictures.ndim not in (4, 5) or pictures.shape[-3] != 3:
             raise ValueError(f"a {type(self.pipe).__name__} makes no pictures: guide() steers it, AnyPipeline does not")
         return pictures.float().clamp(0, 1)
 
-    def _remember(self, x0: Tensor, pictures: Tensor) -> None:
-        for one, picture in zip(x0, pictures.cpu(), strict=True):
-            self._pictures[hash_of(one)] = picture
-        for key in list(self._pictures)[: -max(len(x0), REMEMBERED // (4 * pictures[0].numel()))]:
-            del self._pictures[key]
-
     def decode(self, x0: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) float32 in [0, 1], on the device of the latents."""
-        keys = [hash_of(one) for one in x0]
-        if all(key in self._pictures for key in keys):
-            return torch.stack([self._pictures[key] for key in keys]).to(x0.device)
+        """Pixels (B, 3, H, W), of videos (B, F, 3, H, W), float32 in [0, 1], on the device of the latents."""
+        if (made := self._pictures.get(x0)) is not None:
+            return made
 
         def answer(output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> SchedulerOutput:
             return SchedulerOutput(prev_sample=x0.to(sample))
 
-        with replaced(self.scheduler, "step", answer):
+        with spaced(self.scheduler), replaced(self.scheduler, "step", answer):
             return self._called(["a picture"] * len(x0), 1, Generators(range(len(x0))).streams).to(x0.device)
 
     def x0_of(self, samples: Any) -> Tensor:
@@ -180,47 +223,18 @@ class AnyPipeline(WholeRuns):
             own = (own[1], rows, own[0] // rows)
         return f"{vae_fingerprint(self.pipe.vae)}-{'x'.join(map(str, own))}"
 
+    @property
+    def device(self) -> torch.device:
+        """Where the pipeline computes: offloaded weights are elsewhere."""
+        return self.pipe._execution_device
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._pictures.clear()
-        return super()._apply(fn, recurse)
-
-    def origin(self) -> str:
-        return self.name
+        offloaded = any(hasattr(module, "_hf_hook") for module in self.parts.modules())
+        return self if offloaded else super()._apply(fn, recurse)
 
     def fingerprint(self) -> str:
-        """Hash of all weights and of what the pipeline is called with."""
-        told = json.dumps(self.call, sort_keys=True, default=str)
-        return fingerprint(f"{self.name} {told}", *(part.state_dict() for part in self.parts.values()))
-
-
-def hash_of(x: Tensor) -> str:
-    """Of the bytes of a tensor."""
-    return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def check_call(pipe: Any, call: dict[str, Any]) -> None:
-    """Raises ValueError unless a pipeline has an autoencoder and takes what it will be called with."""
-    kind, taken = type(pipe).__name__, inspect.signature(type(pipe).__call__).parameters
-    if getattr(pipe, "vae", None) is None:
-        raise ValueError(f"AnyPipeline runs pipelines with a VAE, and this {kind} has none")
-    if missing := [name for name in NEEDED if name not in taken]:
-        raise ValueError(f"AnyPipeline runs text-to-image pipelines, and a {kind} is not called with {missing}")
-    if wrong := sorted(key for key in call if key in OWN or key not in taken):
-        free = sorted(set(taken) - set(OWN) - {"self"})
-        raise ValueError(f"call={{{', '.join(wrong)}}} is not taken, or is for the run to say: choose from {free}")
-
-
-def pipeline_class(source: str) -> Any:
-    """The class of the pipeline in a folder or a hub repository. Raises ValueError if there is none."""
-    repository, revision = at_revision(source)
-    try:
-        name = diffusers.DiffusionPipeline.load_config(repository, revision=revision).get("_class_name")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"no pipeline at {source!r}: it is neither a folder that save_pretrained wrote nor a hub repository within "
-            f"reach ({error})"
-        ) from error
-    found = getattr(diffusers, str(name), None)
-    if found is None:
-        raise ValueError(f"the pipeline at {source!r} is a {name!r}, which diffusers {diffusers.__version__} lacks")
-    return found
+        """Hash of all weights in force and of what the pipeline is called with."""
+        told = json.dumps([self.call, self.lora_scales], sort_keys=True, default=str)
+        on = {OWN, *self.lora_scales}
+        return fingerprint(f"{self.name} {told}", *(weights_in_force(part, on) for part in self.parts.values()))

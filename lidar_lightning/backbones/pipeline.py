@@ -2,18 +2,17 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from lidar_lightning.assets import asset_path
+from lidar_lightning.backbones.adapted import Adapted
 from lidar_lightning.backbones.adapters import (
     OWN,
-    active_scales,
     adapter_names,
-    adapters_on,
     own_weights,
     switch_on,
     weights_in_force,
@@ -25,7 +24,7 @@ from lidar_lightning.solvers.scheduler import kind_of, schedule_of
 from lidar_lightning.utils.weights import fingerprint
 
 
-class PipelineBackbone(Backbone):
+class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
     """A diffusers pipeline with the settings it is used with: loading, devices, adapters and identity.
 
     The network is `network`, which is all that is trained, saved and adapted; text encoders and VAE stay frozen.
@@ -81,7 +80,6 @@ class PipelineBackbone(Backbone):
             "scheduler": scheduler, "scheduler_options": scheduler_options, "eta": eta, "grid": grid,
             "lora_scales": lora_scales, "offload": offload, "name": name or own_name(pipe),
         }  # fmt: skip
-        # In a tuple, so that only the network is a submodule.
         self._pipe = (pipe,)
         self.network: Any = getattr(pipe, self.network_name)
         self.guidance_scale, self.negative_prompt, self.offload = guidance_scale, negative_prompt, offload
@@ -145,14 +143,6 @@ class PipelineBackbone(Backbone):
         switch_on(backbone.adaptable, backbone.lora_scales)
         return backbone
 
-    def variant(self, **changes: Any) -> Self:
-        """The same weights with other settings, e.g. another scheduler for lookaheads."""
-        return type(self)(self.pipe, **{**self.settings, **changes})
-
-    @property
-    def pipe(self) -> Any:
-        return self._pipe[0]
-
     @property
     def helpers(self) -> list[nn.Module]:
         """Text encoders and VAE."""
@@ -179,23 +169,9 @@ class PipelineBackbone(Backbone):
                 module.to("cpu")
 
     @property
-    def adaptable(self) -> nn.ModuleList:
+    def adaptable(self) -> nn.ModuleList:  # type: ignore[override]
         """What adapters are loaded into: the network and the text encoders."""
         return nn.ModuleList([self.network, *filter(None, text_encoders(self.pipe))])
-
-    @property
-    def lora_scales(self) -> dict[str, float]:
-        """The LoRA adapters that are on with their scales, but for the one that is trained here."""
-        given = self.settings["lora_scales"]
-        return active_scales(self.adaptable) if given is None else given
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return "+".join((self.settings["name"], *self.lora_scales))
-
-    def active(self) -> AbstractContextManager[None]:
-        given = self.settings["lora_scales"]
-        return nullcontext() if given is None else adapters_on(self.adaptable, given)
 
     @property
     def guided(self) -> bool:
@@ -227,10 +203,6 @@ class PipelineBackbone(Backbone):
         """
         state = own_weights(self.network)
         self.pipeline_class.save_lora_weights(folder, **{f"{self.network_name}_lora_layers": state})
-
-    def origin(self) -> str:
-        """The model's name: adapters trained in one precision are used in another."""
-        return self.settings["name"]
 
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""

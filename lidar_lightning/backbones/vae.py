@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.utils.chunks import in_chunks
+from lidar_lightning.utils.weights import weights_at_hand
 
 LATENTS = ("latent_channels", "z_dim", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
 """What a VAE's configuration says of the latents that a network sees."""
@@ -29,16 +30,6 @@ def vae_fingerprint(vae: Any) -> str:
     size = torch.stack(sizes or [torch.zeros(())]).mean()
     digest.update(str(round(4 * float(size))).encode())
     return digest.hexdigest()[:8]
-
-
-def weights_at_hand(module: Any) -> dict[str, Tensor]:
-    """The state dict of a network; of one that sequential CPU offload has taken apart, what it will compute with."""
-    state = module.state_dict()
-    if any(value.is_meta for value in state.values()):
-        from accelerate.utils.modeling import get_state_dict_offloaded_model
-
-        return get_state_dict_offloaded_model(module)
-    return state
 
 
 def offset(vae: Any) -> float:

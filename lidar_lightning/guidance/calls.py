@@ -64,9 +64,9 @@ def check_aspect(banks: Sequence[LookaheadBank], height: int | None, width: int 
     """Raises ValueError if pictures are to have another aspect ratio than the banks."""
     for bank in banks:
         shape = bank.provenance.space.rpartition("-")[2].split("x")
-        if not (height and width and len(shape) == 3 and all(part.isdigit() for part in shape)):
+        if not (height and width and len(shape) in (3, 4) and all(part.isdigit() for part in shape)):
             continue
-        rows, columns = int(shape[1]), int(shape[2])
+        rows, columns = int(shape[-2]), int(shape[-1])
         if abs(math.log(rows * width / (columns * height))) > ASPECT:
             raise ValueError(
                 f"the pipeline was asked for pictures of {height}x{width} pixels, but the bank of "

@@ -96,7 +96,7 @@ def why_not(times: list[float], start: float, stop: float) -> str:
         return "the scheduler that the pipeline had took no step; was the pipeline called, and with this scheduler?"
     return (
         f"all {len(times)} steps were at t from {max(times):.2f} to {min(times):.2f}, and it runs while "
-        f"{stop} < t <= {start}; a low strength of image to image leaves out the high ones"
+        f"{stop} < t <= {start}; a low strength of image to image, or a late restart, leaves out the high ones"
     )
 
 

@@ -94,7 +94,7 @@ class Lookahead:
             return chosen
         key = chosen, str(getattr(chosen, "lora_scales", None))
         if key not in self._loaded:
-            self._loaded[key] = lookahead_backbone(chosen, self.preset)  # type: ignore[arg-type]
+            self._loaded[key] = lookahead_backbone(chosen, self.preset)
         return self._loaded[key]
 
     def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:

@@ -1,14 +1,12 @@
 """Published lookahead settings, as data in assets/presets.yaml, made into backbones."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from lidar_lightning.assets import ASSETS
-
-if TYPE_CHECKING:
-    from lidar_lightning.backbones.latent import LatentBackbone
+from lidar_lightning.backbones import Backbone
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def preset(name: str) -> Preset:
     return presets[name]
 
 
-def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone":
+def lookahead_backbone(backbone: Backbone, name: str) -> Backbone:
     """The model in the form in which a preset draws its lookaheads.
 
     Adapters and weights are loaded, at the first use from the hub. Adapters of the model that are on stay on.
@@ -56,17 +54,21 @@ def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone
             loaded.
     """
     from lidar_lightning.backbones.adapters import adapter_names, adapters_kept
+    from lidar_lightning.backbones.any_pipeline import AnyPipeline
     from lidar_lightning.backbones.latent import LatentBackbone
     from lidar_lightning.backbones.loading import load_lora, load_network
 
     chosen = preset(name)
-    if not isinstance(backbone, LatentBackbone):
+    if not isinstance(backbone, LatentBackbone | AnyPipeline):
         raise ValueError(f"the lookahead preset {name!r} is for image models, not for {type(backbone).__name__}")
-    changes: dict[str, Any] = {"grid": chosen.grid or None, "eta": 0.0}
+    changes: dict[str, Any] = {"grid": chosen.grid or None}
     if chosen.scheduler or chosen.scheduler_options:
         changes |= {"scheduler": chosen.scheduler, "scheduler_options": chosen.scheduler_options}
-    if chosen.guidance_scale is not None:
-        changes["guidance_scale"] = chosen.guidance_scale
+    told: dict[str, Any] = {} if chosen.guidance_scale is None else {"guidance_scale": chosen.guidance_scale}
+    if isinstance(backbone, AnyPipeline):
+        changes["call"] = {key: value for key, value in backbone.call.items() if key != "eta"} | told
+    else:
+        changes |= {"eta": 0.0, **told}
     pipe = backbone.pipe
     if chosen.weights:
         pipe = load_network(pipe, backbone.network_name, chosen.weights)
@@ -76,4 +78,4 @@ def lookahead_backbone(backbone: "LatentBackbone", name: str) -> "LatentBackbone
             with adapters_kept(backbone.adaptable):
                 load_lora(pipe, chosen.lora, name)
         changes["lora_scales"] = {**backbone.lora_scales, name: chosen.lora_scale}
-    return type(backbone)(pipe, **{**backbone.settings, **changes})
+    return backbone.around(pipe, **changes)

@@ -18,6 +18,7 @@ from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.inputs import check_parts, check_prompts
 from lidar_lightning.runs.parts import Part, join, mean_steps
 from lidar_lightning.samplers.base import Sampler
+from lidar_lightning.samplers.budget import equal_times
 from lidar_lightning.samplers.task import Task
 from lidar_lightning.solvers import RandomSolver
 from lidar_lightning.utils.describe import describe
@@ -77,8 +78,7 @@ class SamplingModule(L.LightningModule):
         self.solver = backbone.random_solver(steps) if sampler.random else backbone.solver(steps)
         self.steps, self.temperature, self.seed, self.method = steps, temperature, seed, method
         self.training_data, self.out = training_data, out
-        self.base = backbone.origin()
-        self.described = describe(sampler)
+        self.base, self.described = backbone.origin(), describe(sampler)
         self.banks: dict[tuple[str, int, int], LookaheadBank] = {}
         self.run: RunFolder | None = None
         self.store: BankStore | None = None
@@ -186,7 +186,8 @@ class SamplingModule(L.LightningModule):
     def _line(self, prompts: Sequence[str], each: int) -> AbstractContextManager[None]:
         """What a terminal shows while `each` samples of prompts are drawn; nothing without a progress bar."""
         cost = getattr(self.sampler, "cost", None)
-        calls = cost(self.sampler.steps or self.steps, each) / each if cost else 0
+        own = lambda steps: self.solver.times if steps == self.steps else equal_times(steps)  # noqa: E731
+        calls = cost(self.sampler.steps or self.steps, each, own) / each if cost else 0
         what = repr(prompts[0][:40]) if len(prompts) == 1 else f"{len(prompts)} prompts"
         hidden = self._trainer is not None and self._trainer.progress_bar_callback is None
         return working(f"{self.method}: {what}", calls * self.wanted or None, calls * self.finished, hidden=hidden)
@@ -201,8 +202,7 @@ class SamplingModule(L.LightningModule):
         each = [prompt for prompt in prompts for _ in indices]
         every = [index for _ in prompts for index in indices]
         decoded = self.backbone.decode(samples)
-        scores = {reward.name: score(reward, decoded, each) for reward in self.rewards}
-        scores = {name: value.cpu() for name, value in scores.items()}
+        scores = {reward.name: score(reward, decoded, each).cpu() for reward in self.rewards}
         shared = task.meter.lookahead if self.lookahead else 0
         seconds, calls = time.perf_counter() - begin, (task.meter.network - shared) / count
         part = Part(each, every, samples.cpu(), decoded, scores, seconds, calls, task.diagnostics)

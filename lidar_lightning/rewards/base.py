@@ -107,9 +107,11 @@ class Reward(ABC):
 def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
     """The scores (n,) float32 of n samples, checked. A reward of your own is given copies, which it may edit.
 
+    The score of a video by a reward of pictures is the mean over its frames; other rewards are given the whole.
+
     Args:
         reward: any reward.
-        samples: what the backbone decodes to: n strings, or pixels (n, ...).
+        samples: what the backbone decodes to: n strings, pictures (n, 3, H, W) or videos (n, F, 3, H, W).
         prompts: one per sample.
 
     Raises:
@@ -118,6 +120,10 @@ def score(reward: Reward, samples: Any, prompts: Sequence[str]) -> Tensor:
         torch.OutOfMemoryError: if the reward runs out of memory.
     """
     check_reward(reward)
+    if isinstance(samples, Tensor) and samples.ndim == 5 and reward.modality == "image":
+        frames = samples.shape[1]
+        each = [prompt for prompt in prompts for _ in range(frames)]
+        return score(reward, samples.flatten(0, 1), each).view(-1, frames).mean(1)
     try:
         given = samples if is_package(type(reward)) else own_copy(samples)
         returned = reward(given, prompts if isinstance(prompts, str) else list(prompts))

@@ -9,13 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageSequence
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.runs.data import Method, Run, column_values
 from lidar_lightning.runs.folder import prompt_name
+from lidar_lightning.utils.pictures import FRAMES
 from lidar_lightning.utils.tables import read_csv
 
 SHOWN = 12
@@ -110,19 +111,27 @@ def _row(label: str, tiles: str) -> str:
 
 
 def _picture(path: Path, caption: str) -> str:
-    """A picture that lies in the page itself, small until it is clicked."""
+    """A picture, or a video, that lies in the page itself, small until it is clicked."""
     if not path.is_file():
         raise ValueError(f"the picture {path} of the run is missing: run the experiment again")
     buffer = io.BytesIO()
     try:
         with Image.open(path) as image:
-            image.thumbnail((LARGEST, LARGEST))
-            image.convert("RGB").save(buffer, "webp", quality=88)
+            first, *others = [smaller(frame) for frame in ImageSequence.Iterator(image)]
+            moving = {"save_all": True, "append_images": others, "duration": 1000 / FRAMES, "loop": 0} if others else {}
+            first.save(buffer, "webp", quality=88, **moving)
     except (OSError, ValueError) as error:
         raise ValueError(f"the picture {path} of the run is damaged ({error}): run the experiment again") from error
     data = base64.b64encode(buffer.getvalue()).decode()
     shown = f"<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><img class="picture large" src="data:image/webp;base64,{data}" alt="">{shown}</figure>'
+
+
+def smaller(image: Image.Image) -> Image.Image:
+    """A copy in RGB that is no larger than the page shows."""
+    copy = image.convert("RGB")
+    copy.thumbnail((LARGEST, LARGEST))
+    return copy
 
 
 def _tile(text: str, mol: Chem.Mol | None, value: float) -> str:

@@ -42,7 +42,7 @@ class Sampler(ABC):
     whole: bool = False
     """Whether it draws all samples of a prompt together, because they share a pool or rounds."""
     stepwise: bool = True
-    """Whether it asks a model for single steps, beyond runs from pure noise."""
+    """Whether it asks a model for single steps, beyond runs from pure noise or from noised samples."""
     lookahead: Lookahead | None = None
     """How it draws the bank that it rests on, if it does."""
     steps: int | None = None

@@ -23,6 +23,7 @@ class BestLookaheads(Sampler):
     """
 
     random = False
+    stepwise = False
     keep = "best"
     whole = True
 

@@ -1,5 +1,6 @@
 """LiDAR as a sampler: a bank, then guided samples from noise or from its members, of which the best are kept."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.pipelines import why_not
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
 from lidar_lightning.lookahead.bank import check_together
@@ -75,6 +77,7 @@ class LiDAR(SelectingSampler):
     """
 
     random = False
+    stepwise = False
 
     def __init__(
         self,
@@ -97,10 +100,6 @@ class LiDAR(SelectingSampler):
     @property
     def whole(self) -> bool:  # type: ignore[override]
         return self.settings.rounds > 1 or self.selection.whole
-
-    @property
-    def stepwise(self) -> bool:  # type: ignore[override]
-        return self.settings.restart is not None or self.settings.moves > 0
 
     @property
     def start(self) -> float:
@@ -198,7 +197,11 @@ class LiDAR(SelectingSampler):
             x = task.solve(generators, guidance)
         else:
             x = task.solve_from(self.beginnings(task, pool, guidance, drawn, key), self.start, generators, guidance)
-        task.diagnostics += guidance.take_diagnostics()
+        rows, times = guidance.take_diagnostics(), task.solver.times
+        if not rows and self.settings.scale and (made := times[place_of(times, self.start) : -1].tolist()):
+            why = why_not(made, self.settings.start, self.settings.stop)
+            warnings.warn(f"guidance never ran: {why}", stacklevel=3)
+        task.diagnostics += rows
         return x
 
     def beginnings(self, task: Task, pool: Members, guidance: LiDARGuidance, drawn: int, key: str) -> Tensor:

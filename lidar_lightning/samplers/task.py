@@ -111,13 +111,7 @@ class Task:
     def solve(self, generators: Generators, guidance: Guidance | None = None) -> Tensor:
         """Clean samples (B, *S) from pure noise, guided or not."""
         if isinstance(self.backbone, WholeRuns):
-            self.meter.spend(len(generators) * len(self.steps), self.backbone.evaluations)
-            # Guidance of several prompts is of all their samples together.
-            total, size = len(generators), self.batch_size if len(self.prompts) == 1 else len(generators)
-            rows = [prompt for prompt in self.prompts for _ in range(total // len(self.prompts))]
-            parts = [range(begin, min(begin + size, total)) for begin in range(0, total, size)]
-            runs = [generators.take(part) for part in parts], [rows[part.start : part.stop] for part in parts]
-            return torch.cat([run_whole(self.backbone, self.solver, *run, guidance) for run in zip(*runs, strict=True)])
+            return self._whole(self.backbone, generators, guidance)
         x = self.start(generators)
         return last(x, trajectory(self.predict, self.solver, x, generators, guidance))
 
@@ -126,8 +120,30 @@ class Task:
         place = place_of(self.solver.times, t0)
         if place == len(self.steps):
             return x0
+        if isinstance(self.backbone, WholeRuns):
+            return self._whole(self.backbone, generators, guidance, x0, place)
         x = self.solver.start(noised(self.backbone, x0, self.steps[place][0], generators), place)
         return last(x, trajectory(self.predict, self.solver, x, generators, guidance, place))
+
+    def _whole(
+        self,
+        backbone: WholeRuns,
+        generators: Generators,
+        guidance: Guidance | None,
+        x0: Tensor | None = None,
+        place: int = 0,
+    ) -> Tensor:
+        """Clean samples (B, *S) by whole runs of a batch each, of which guidance of several prompts allows only one."""
+        total = len(generators)
+        self.meter.spend(total * (len(self.steps) - place), backbone.evaluations)
+        size = self.batch_size if len(self.prompts) == 1 else total
+        rows = [prompt for prompt in self.prompts for _ in range(total // len(self.prompts))]
+        parts = []
+        for start in range(0, total, size):
+            some = slice(start, start + size)
+            streams, begin = generators.take(range(total)[some]), None if x0 is None else x0[some]
+            parts.append(run_whole(backbone, self.solver, streams, rows[some], guidance, begin, place))
+        return torch.cat(parts)
 
     def predict(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
         """x0_hat (B, *S) at x_t; counted.

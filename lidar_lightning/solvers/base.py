@@ -13,8 +13,11 @@ class Solver(Protocol):
 
     name: str
     """The method and all that determines its steps but their number, in reports and in the provenance of banks."""
-    times: Tensor
-    """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
+
+    @property
+    def times(self) -> Tensor:
+        """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
+        ...
 
     def start(self, x: Tensor, place: int = 0) -> Tensor:
         """Begins at `times[place]` with x (B, *S), pure noise at the first of them, and forgets all earlier steps."""

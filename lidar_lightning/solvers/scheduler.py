@@ -61,6 +61,14 @@ def time_of(scheduler: Any, timestep: Any) -> float:
     return float(scheduler.sigmas[scheduler.index_for_timestep(timestep) if place is None else place])
 
 
+def times_of(scheduler: Any) -> Tensor:
+    """The times of all steps that a scheduler was set to make, then 0: (steps + 1,) float64."""
+    steps, total = len(scheduler.timesteps), scheduler.config.num_train_timesteps
+    levels = type(scheduler).__name__ in FLOW_MATCHING
+    times = scheduler.sigmas[:steps] if levels else scheduler.timesteps.double() / total
+    return torch.cat((times.double().cpu(), torch.zeros(1, dtype=torch.float64)))
+
+
 def kind_of(scheduler: Any) -> str:
     """What the network of a scheduler predicts. Raises ValueError if that is unknown."""
     return "flow_prediction" if is_flow(scheduler) else check_kind(scheduler.config.prediction_type)
@@ -107,10 +115,7 @@ class SchedulerSolver:
         self.takes_generator = "generator" in accepted
         self.place = 0
         self.timesteps = self._restart("cpu")
-        total = scheduler.config.num_train_timesteps
-        levels = name in FLOW_MATCHING
-        times = self.scheduler.sigmas[: len(self.timesteps)] if levels else self.timesteps.double() / total
-        self.times = torch.cat((times.double().cpu(), torch.zeros(1, dtype=torch.float64)))
+        self.times = times_of(self.scheduler)
         self.name = f"{name}(eta={eta:g}, config={digest(dict(scheduler.config), grid)})"
 
     def _restart(self, device: torch.device | str) -> Tensor:

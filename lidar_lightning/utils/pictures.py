@@ -18,6 +18,9 @@ from lidar_lightning.utils.files import write_atomically
 TOLERANCE = 1e-3
 """By how much values may leave [0, 1] through rounding in half precision."""
 
+FRAMES = 16
+"""Of a video, in a second."""
+
 
 def check_pixels(what: str, pixels: Any) -> Tensor:
     """Returns the pixels if they are images. Their values are read, which waits for the device.
@@ -90,13 +93,17 @@ def slug(text: str) -> str:
 
 
 def to_png(pixels: Tensor, texts: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a PNG file of a picture (3, H, W) in [0, 1], with texts in its metadata."""
+    """The bytes of a PNG file of a picture (3, H, W) in [0, 1], or, animated, of a video (F, 3, H, W), with texts in
+    its metadata."""
     info = PngInfo()
     for key, value in (texts or {}).items():
         info.add_itxt(key, value)
-    array = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    frames = pixels[None] if pixels.ndim == 3 else pixels
+    arrays = (frames.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    first, *others = map(Image.fromarray, arrays)
+    moving = {"save_all": True, "append_images": others, "duration": 1000 / FRAMES, "loop": 0} if others else {}
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "png", pnginfo=info)
+    first.save(buffer, "png", pnginfo=info, **moving)
     return buffer.getvalue()
 
 
@@ -106,7 +113,7 @@ def save_png(path: Path, pixels: Tensor, texts: Mapping[str, str] | None = None)
 
 
 def read_picture(source: Path | bytes, name: str = "") -> Tensor:
-    """The pixels (3, H, W) float32 in [0, 1] of an image file or its bytes.
+    """The pixels (3, H, W) float32 in [0, 1] of an image file or its bytes; of a video its first frame.
 
     Raises:
         ValueError: if it cannot be read; the message gives its name.

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -54,3 +55,16 @@ def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
             flat = value.detach().flatten()
             digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def weights_at_hand(module: Any) -> dict[str, Tensor]:
+    """The state dict of a network; of one that sequential CPU offload has taken apart, what it will compute with."""
+    state = module.state_dict()
+    if any(value.is_meta for value in state.values()):
+        from accelerate.utils.modeling import get_state_dict_offloaded_model
+
+        found = get_state_dict_offloaded_model(module)  # It leaves out what belongs to no submodule.
+        hooks = getattr(module._hf_hook, "hooks", [module._hf_hook])
+        kept = [hook.weights_map for hook in hooks if getattr(hook, "weights_map", None) is not None]
+        return {key: found[key] if key in found else kept[0][key] for key in state}
+    return state

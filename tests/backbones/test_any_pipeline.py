@@ -9,14 +9,14 @@ import yaml
 
 from lidar_lightning import AnyPipeline, LiDARModule, Lookahead, StableDiffusion, backbones, cli, guide, samplers
 from lidar_lightning.modules import SamplingModule
-from lidar_lightning.rewards import CallableReward
+from lidar_lightning.rewards import CallableReward, score
 from lidar_lightning.samplers import SMC, BestOfN
 from lidar_lightning.sampling import sample
 from lidar_lightning.utils.seeding import Generators, stream_seed
 from tests import modern_pipelines, pipelines
+from tests.any_pipelines import NAMES, make
 
 STEPS = 3
-NAMES = [*pipelines.BUILDERS, *(name for name in modern_pipelines.BUILDERS if name != "Wan")]
 
 
 def brightness(samples, prompts):
@@ -26,17 +26,6 @@ def brightness(samples, prompts):
 @pytest.fixture
 def reward():
     return CallableReward(brightness, name="brightness", modality="image")
-
-
-def make(name):
-    if name in pipelines.BUILDERS:
-        pipe, call = pipelines.build(name), {"height": 32, "width": 32, "guidance_scale": 3.0}
-        for part in pipe.components.values():
-            if isinstance(part, torch.nn.Module):
-                part.eval()
-    else:
-        pipe, call = modern_pipelines.build(name), {**modern_pipelines.SIZE, **modern_pipelines.CALLS[name]}
-    return AnyPipeline(pipe, call, name=name)
 
 
 def stock(backbone, prompt, seeds, steps=STEPS):
@@ -61,7 +50,8 @@ def test_plain_and_guided_pictures_are_those_of_the_stock_call(name, reward):
     torch.testing.assert_close(guided.decoded, expected, rtol=0, atol=1e-5)
     assert not torch.equal(guided.samples, plain.samples)
     lookaheads = stock(backbone, "a cat", [stream_seed(0, "lookahead\0a cat", index) for index in range(4)], 2)
-    torch.testing.assert_close(bank.rewards["brightness"], brightness(lookaheads, None), rtol=1e-4, atol=1e-4)
+    expected = score(reward, lookaheads, ["a cat"] * 4)
+    torch.testing.assert_close(bank.rewards["brightness"], expected, rtol=1e-4, atol=1e-4)
     backbone._pictures.clear()
     torch.testing.assert_close(backbone.decode(guided.samples), guided.decoded, rtol=0, atol=1e-5)
 
@@ -132,13 +122,11 @@ def test_a_folder_is_predicted_from_by_the_command_and_a_run_is_resumed(tmp_path
 
 def test_what_only_runs_as_a_whole_is_not_stepped(reward):
     backbone = make("StableDiffusion")
-    with pytest.raises(ValueError, match="LiDAR asks for single steps, and AnyPipeline only runs .* as a whole"):
-        LiDARModule(backbone, reward, Lookahead(2, 4), STEPS, restart=0.5)
-    with pytest.raises(ValueError, match="SMC asks for single steps"):
+    with pytest.raises(ValueError, match="SMC asks for single steps, and AnyPipeline only runs .* as a whole"):
         SamplingModule(backbone, reward, SMC(), STEPS, temperature=1.0)
     assert SamplingModule(backbone, reward, BestOfN(2), STEPS).sampler.stepwise is False
     for name, kind in inspect.getmembers(samplers, inspect.isclass):
-        if issubclass(kind, samplers.Sampler) and name not in ("LiDAR", "BestOfN", "Sampler"):
+        if issubclass(kind, samplers.Sampler) and name not in ("LiDAR", "BestOfN", "BestLookaheads", "Sampler"):
             assert kind.stepwise is True
 
 
@@ -146,11 +134,6 @@ def test_what_only_runs_as_a_whole_is_not_stepped(reward):
 def test_calls_that_the_run_decides_or_the_pipeline_lacks_are_refused(call):
     with pytest.raises(ValueError, match=rf"call={{{next(iter(call))}}} is not taken, .* 'height'"):
         AnyPipeline(pipelines.build("StableDiffusion"), call)
-
-
-def test_videos_and_pipelines_without_prompts_are_named():
-    with pytest.raises(ValueError, match="a WanPipeline makes no pictures"):
-        make("Wan").space  # noqa: B018
 
 
 def test_pipelines_of_any_class_are_loaded(tmp_path):

@@ -1,0 +1,128 @@
+"""`AnyPipeline` beside the backbones of the models' own classes: `nice python -m benchmarks.any_pipeline`.
+
+Four pictures of each held-out caption of the shipped models, drawn by each method through either backbone, with equal
+seeds; then the seconds of the stock call and of `AnyPipeline` with the same network calls, in turn. It writes
+any-pipeline.md beside this file. ± is half of a 95% confidence interval over captions; differences are by caption.
+"""
+
+import time
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+from jsonargparse import auto_cli
+from tqdm.auto import tqdm
+
+from lidar_lightning import AnyPipeline, Lookahead
+from lidar_lightning.backbones import Backbone
+from lidar_lightning.rewards import ShapesReward, ShapesVerdict, score
+from lidar_lightning.runs.intervals import interval
+from lidar_lightning.samplers import BestOfN, LiDAR, Sampler, Task
+from lidar_lightning.shapes.grammar import held_out_prompts
+from lidar_lightning.utils.seeding import Generators
+from recipes import shapes
+
+SAMPLES, STEPS = 4, 25
+SIZE = {"height": 64, "width": 64}
+CALLS = {"shapes-sd": {"guidance_scale": 1.0, **SIZE}, "shapes-flux": {"max_sequence_length": 16, **SIZE}}
+NAMES = {True: "AnyPipeline", False: "own class"}
+
+
+def methods(n: int) -> dict[str, Sampler]:
+    """Plain samples, the published form, and the restart with moves that the configurations take."""
+    lookahead = Lookahead(n=n, preset="dpm-5")
+    return {
+        "plain": BestOfN(1),
+        "LiDAR from noise": LiDAR(lookahead, temperature=5000.0, scale=12.5, stop=0.2),
+        "LiDAR, restart": LiDAR(lookahead, temperature=5000.0, scale=12.5, restart=0.6),
+        "LiDAR, 4 moves": LiDAR(lookahead, temperature=5000.0, scale=0.0, restart=0.6, moves=4, steps=8, pooled=False),
+    }
+
+
+def drawn(backbone: Backbone, sampler: Sampler, reward: ShapesReward, caption: str) -> dict[str, float]:
+    """Mean reward, mean verdict and network calls of the pictures of a caption."""
+    solver = backbone.random_solver(STEPS) if sampler.random else backbone.solver(STEPS)
+    task = Task(backbone, solver, reward, caption, batch_size=256)  # type: ignore[arg-type]
+    pictures = backbone.decode(sampler(task, SAMPLES))
+    found = [score(one, pictures, [caption] * SAMPLES).mean().item() for one in (reward, ShapesVerdict())]
+    return {"reward": found[0], "as asked for": found[1], "calls": task.meter.network / SAMPLES}
+
+
+def overhead(whole: AnyPipeline, captions: list[str], repeats: int) -> float:
+    """Median seconds of `AnyPipeline` over those of the stock call, of `SAMPLES` pictures and `STEPS` steps each."""
+    solver, seconds = whole.solver(STEPS), {True: [], False: []}  # type: ignore[var-annotated]
+    whole.pipe.scheduler = whole.scheduler
+    for number in range(repeats + 1):
+        prompt = captions[number % len(captions)]
+        for ours in (True, False) if number % 2 else (False, True):
+            streams, begin = Generators(range(SAMPLES)), time.perf_counter()
+            if ours:
+                whole.decode(whole.run(solver, streams, [prompt]))
+            else:
+                told = {"num_inference_steps": STEPS, "generator": streams.streams, "output_type": "pt"}
+                whole.pipe(prompt=[prompt] * SAMPLES, **told, **whole.call)
+            seconds[ours].append(time.perf_counter() - begin)
+    return median(seconds[True][1:]) / median(seconds[False][1:])
+
+
+def table(rows: pd.DataFrame) -> list[str]:
+    """A line for each method and backbone, with differences by caption."""
+    lines = [
+        "| model | method | backbone | reward | over plain | AnyPipeline over own class | as asked for | calls |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+
+    def text(values: pd.Series, sign: bool = False) -> str:
+        return interval(values.tolist(), values.index.tolist(), [0] * len(values)).text(sign=sign)
+
+    for (model, method, whole), some in rows.groupby(["model", "method", "whole"], sort=False):
+        here = rows[rows["model"] == model]
+        one = some.set_index("caption")
+        plain = here[(here["method"] == "plain") & (here["whole"] == whole)].set_index("caption")["reward"]
+        own = here[(here["method"] == method) & ~here["whole"]].set_index("caption")["reward"]
+        gain = text(one["reward"] - plain, True) if method != "plain" else ""
+        beside = text(one["reward"] - own, True) if whole else ""
+        cells = [text(one["reward"]), gain, beside, text(one["as asked for"]), f"{one['calls'].mean():.1f}"]
+        lines.append(f"| {model} | {method} | {NAMES[bool(whole)]} | {' | '.join(cells)} |")
+    return lines
+
+
+def main(
+    models: list[str] = ["shapes-sd", "shapes-flux"],  # noqa: B006
+    captions: int = 16,
+    n: int = 20,
+    repeats: int = 15,
+    out: str = str(Path(__file__).with_name("any-pipeline.md")),
+) -> None:
+    """Draws, times, and writes the tables."""
+    torch.set_num_threads(1)
+    texts, reward, rows, ratios = held_out_prompts()[:captions], ShapesReward(), [], {}
+    for model in models:
+        own = shapes.load(model)
+        scheduler = type(own.scheduler).__name__
+        whole = AnyPipeline(own.pipe, CALLS[model], scheduler, name=model)
+        for method, sampler in methods(n).items():
+            for caption in tqdm(texts, desc=f"{model}, {method}"):
+                for one in (own, whole):
+                    found = drawn(one, sampler, reward, caption)
+                    told = {"model": model, "method": method, "whole": one is whole, "caption": caption}
+                    rows.append({**told, **found})
+        ratios[model] = overhead(whole, texts, repeats)
+    timed = [f"| {model} | {ratio:.3f} |" for model, ratio in ratios.items()]
+    lines = [
+        f"# AnyPipeline beside the models' own backbones: {captions} held-out captions, {SAMPLES} pictures of each\n",
+        f"`python -m benchmarks.any_pipeline`: {STEPS} steps (moves: 8), n={n} lookaheads of dpm-5, one seed, one "
+        "thread. ± is half of a 95% confidence interval over captions; differences are by caption.\n",
+        *table(pd.DataFrame(rows)),
+        f"\nSeconds over those of the stock call with as many network calls, medians of {repeats} interleaved runs of "
+        f"{SAMPLES} pictures on a shared machine:\n",
+        "| model | AnyPipeline / stock call |\n|---|---|",
+        *timed,
+    ]
+    Path(out).write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    auto_cli(main)
