@@ -76,7 +76,8 @@ def test_prompts_matter_where_they_should(make, name, reads):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
 @pytest.mark.parametrize("name", NETWORKS)
-def test_rewards_follow_the_samples(make, name):
+def test_rewards_follow_the_samples(make, name, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     reward = make(name)
     there = score(reward, images().cuda(), PROMPTS)
     assert there.is_cuda
