@@ -14,8 +14,8 @@ BANKS = {"sd15": "DPM-5, n=50", "sdxl": "DPM-8, n=50", "flux": "8 steps, n=50", 
 PLAIN = ["vanilla", "lidar", "restart", "ug", "date", "dpo"]
 ROWS = {"sd15": PLAIN, "sdxl": ["vanilla", "lidar", "lidar-dmd", *PLAIN[2:]], "flux": PLAIN, "z-image": PLAIN}
 WHOLE = {
-    ("z-image", row): "it is run as a whole by AnyPipeline, which has no single steps"
-    for row in ("restart", "ug", "date", "dpo")
+    **{("z-image", row): "AnyPipeline has no gradient through single steps" for row in ("ug", "date")},
+    ("z-image", "dpo"): "AnyPipeline is not fine-tuned yet",
 }
 """Rows that cannot be, and why."""
 PUBLISHED: dict[tuple[str, str], tuple[float, float | str]] = {
