@@ -64,9 +64,8 @@ def test_the_table_is_of_all_finished_rows(tmp_path):
     assert "| SD 1.5, 100 steps | vanilla | 4.00 | 1.00 | 5.00 | 7.07 | 1.00 | 8.9 |" in page
     assert "|  | LiDAR (DPM-5, n=50) | 7.00 | 1.75 | 5.00 | 13.41 | 1.90 | 8.9 |" in page
     assert "|  | UG | out of memory |  |  | 334.4 | 7.96 | OOM |" in page
-    assert "vanilla 4.0 s and 5.0 GiB on 2 cores at a load of 1.5." in page and page.count("| none: AnyPipeline") == len(
-        WHOLE
-    )
+    assert "vanilla 4.0 s and 5.0 GiB on 2 cores at a load of 1.5." in page
+    assert page.count("| none: AnyPipeline") == len(WHOLE)
     lines = [line for line in page.splitlines() if line.startswith("|") and "---" not in line]
     assert len(lines) == 1 + sum(map(len, ROWS.values())) and {line.count("|") for line in lines} == {9}
     left = undone(kept(tmp_path))
