@@ -229,8 +229,8 @@ class Rounds:
             part = whole.take([place for place, (its, _) in enumerate(whole.rows()) if its == prompt])
             bank = bank_of(self.folder(POOL, number), prompt)
             known = joined([bank, replace(bank, samples=part.samples, rewards=part.scores)])
-            found.put(best(known, self.reward, max(self.keep, TOP)))
-            tops.append(top(known, self.reward, TOP))
+            found.put(best(known, self.backbone, self.reward, max(self.keep, TOP)))
+            tops.append(top(known, self.backbone, self.reward, TOP))
         numbers = json.loads((home / "summary.json").read_text())["methods"][home.name]
         return {**numbers, "network_calls": numbers["calls"] * len(whole.indices), "top_10": sum(tops) / len(tops)}
 

@@ -57,9 +57,9 @@ class Remembered(Reward):
         return len(self._scores)
 
     @property
-    def scores(self) -> list[float]:
-        """All scores, in the order in which they were asked for."""
-        return list(self._scores.values())
+    def asked(self) -> dict[tuple[str, str], float]:
+        """Prompt and name of each sample to its score, in the order in which they were asked for."""
+        return dict(self._scores)
 
     def __call__(self, samples: Any, prompts: Sequence[str]) -> Tensor:
         names = [self._name(sample) for sample in samples]

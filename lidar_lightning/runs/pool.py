@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from lidar_lightning.backbones import Backbone
 from lidar_lightning.lookahead.bank import LookaheadBank
 from lidar_lightning.rewards import Reward
 from lidar_lightning.samplers.select import best_of
@@ -36,13 +37,15 @@ def joined(banks: Sequence[LookaheadBank]) -> LookaheadBank:
     )
 
 
-def best(bank: LookaheadBank, reward: Reward, count: int) -> LookaheadBank:
+def best(bank: LookaheadBank, backbone: Backbone, reward: Reward, count: int) -> LookaheadBank:
     """The `count` samples of a bank with the highest reward, different ones as long as there are so many."""
-    rows = best_of(bank.samples, reward.from_scores(bank.rewards).double(), min(count, len(bank.samples)))
+    rows = best_of(
+        backbone.identities(bank.samples), reward.from_scores(bank.rewards).double(), min(count, len(bank.samples))
+    )
     rewards = {name: value[rows] for name, value in bank.rewards.items()}
     return joined([replace(bank, samples=bank.samples[rows], rewards=rewards)])
 
 
-def top(bank: LookaheadBank, reward: Reward, count: int) -> float:
+def top(bank: LookaheadBank, backbone: Backbone, reward: Reward, count: int) -> float:
     """The mean utility of the `count` best different samples of a bank."""
-    return reward.from_scores(best(bank, reward, count).rewards).double().mean().item()
+    return reward.from_scores(best(bank, backbone, reward, count).rewards).double().mean().item()

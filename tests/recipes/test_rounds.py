@@ -93,9 +93,9 @@ def test_pools_keep_the_best_different_samples():
     two = LookaheadBank.from_smiles(model, ["CCC", "CCCC"], {"carbons": [3.0, 4.0]})
     pool = joined([one, two])
     assert pool.rewards.keys() == {"carbons"} and pool.provenance.n == 5 and pool.provenance.steps == 0
-    assert model.decode(best(pool, reward, 3).samples) == ["CC", "CCC", "CCCC"]
+    assert model.decode(best(pool, model, reward, 3).samples) == ["CC", "CCC", "CCCC"]
     lower = CallableReward(carbons, name="carbons", higher_is_better=False)
-    assert model.decode(best(pool, lower, 2).samples) == ["C", "CC"]
+    assert model.decode(best(pool, model, lower, 2).samples) == ["C", "CC"]
 
 
 @pytest.mark.parametrize("where", ["drawn-1", "step", "part", "trained-1", "round-2"])

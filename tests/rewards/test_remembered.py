@@ -22,7 +22,9 @@ def test_each_sample_is_asked_for_once_and_the_answers_are_the_rewards():
     reward = Remembered(CallableReward(asked, name="carbons"))
     assert score(reward, ["CC", "C", "CC"], ["a", "a", "a"]).tolist() == [2, 1, 2]
     assert score(reward, ["C", "CCC", "CC"], ["a", "a", "b"]).tolist() == [1, 3, 2]
-    assert asked.samples == ["CC", "C", "CCC", "CC"] and reward.calls == 4 and reward.scores == [2, 1, 3, 2]
+    assert (
+        asked.samples == ["CC", "C", "CCC", "CC"] and reward.calls == 4 and list(reward.asked.values()) == [2, 1, 3, 2]
+    )
 
 
 def test_molecules_are_asked_by_canonical_smiles_and_other_strings_are_not_counted():
@@ -45,7 +47,9 @@ def test_a_file_remembers_in_order_and_exactly(tmp_path):
     first = Remembered(QED(), path)
     values = score(first, ["CCO", "C1CC1", "=C"], ["m"] * 3)
     second = Remembered(QED(), path)
-    assert second.scores == first.scores == values[:2].double().tolist() and second.calls == 2
+    assert (
+        second.asked == first.asked and list(first.asked.values()) == values[:2].double().tolist() and second.calls == 2
+    )
     second.reward = CallableReward(lambda samples, prompts: 1 / 0, name="qed")
     assert torch.equal(score(second, ["C1CC1", "OCC"], ["m"] * 2), values[[1, 0]])
     path.write_text("what,else\n1,2\n")
