@@ -24,27 +24,27 @@ def histograms(run: Run, reward: str) -> str:
     else:
         edges = np.linspace(low, high, 41) if high > low else np.array([low - 0.5, low + 0.5])
     shares = [np.histogram(values, edges)[0] / max(len(values), 1) for _, values in found]
-    top, left, width, row = max(share.max() for share in shares), 140, 760, 64
-    scale = (width - left - 70) / (edges[-1] - edges[0])
+    top, width, row = max(share.max() for share in shares), 440, 84
+    scale = width / (edges[-1] - edges[0])
     body = ""
     for place, ((method, values), share) in enumerate(zip(found, shares, strict=True)):
         base = (place + 1) * row
         for start, end, part in zip(edges[:-1], edges[1:], share, strict=True):
             if part:
-                x, w, h = left + (start - edges[0]) * scale, (end - start) * scale, max(part / top * (row - 16), 0.7)
+                x, w, h = (start - edges[0]) * scale, (end - start) * scale, max(part / top * (row - 36), 0.7)
                 body += f'<rect x="{x + 0.5:.1f}" y="{base - h:.1f}" width="{max(w - 1, 1):.1f}" height="{h:.1f}" '
                 body += f'style="fill:{method.colour}"/>'
-        body += f'<path class="axis" d="M{left} {base}H{width - 70}"/>'
-        body += f'<text x="0" y="{base - 6}">{escape(_short(method.name, 20))}</text>'
+        body += f'<path class="axis" d="M0 {base}H{width}"/>'
+        body += f'<text x="0" y="{base - row + 26}">{escape(_short(method.name, 40))}</text>'
         if not len(values):
-            body += f'<text class="tick" x="{left}" y="{base - 6}">no valid samples</text>'
+            body += f'<text class="tick" x="0" y="{base - 6}">no valid samples</text>'
         else:
-            x = left + (values.mean() - edges[0]) * scale
-            body += f'<path class="mean" d="M{x:.1f} {base}V{base - row + 12}"/>'
-            body += f'<text x="{width - 62}" y="{base - 6}">{values.mean():.3g}</text>'
+            x = (values.mean() - edges[0]) * scale
+            body += f'<path class="mean" d="M{x:.1f} {base}V{base - row + 32}"/>'
+            body += f'<text x="{width}" y="{base - row + 26}" text-anchor="end">{values.mean():.3g}</text>'
     whole = bool((every == every.round()).all())
     for tick in (tick for tick in _ticks(edges[0], edges[-1]) if not whole or tick == round(tick)):
-        x = left + (tick - edges[0]) * scale
+        x = min(max((tick - edges[0]) * scale, 8), width - 8)
         body += f'<text class="tick" x="{x:.1f}" y="{len(found) * row + 18}" text-anchor="middle">{tick:g}</text>'
     return _svg(width, len(found) * row + 26, f"Histograms of {reward} per method", body)
 

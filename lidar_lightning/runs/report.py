@@ -74,10 +74,10 @@ def table_section(run: Run) -> str:
 def reward_section(run: Run) -> str:
     """A histogram for each reward and method, on common axes, with the mean marked."""
     ordered = sorted(reward_columns(run.methods), key=lambda name: name != run.reward)
-    blocks = [f"<h3>{escape(name)}</h3>{histograms(run, name)}" for name in ordered]
+    blocks = [f"<figure><figcaption>{escape(name)}</figcaption>{histograms(run, name)}</figure>" for name in ordered]
     whose = "of valid samples" if any(method.molecules for method in run.methods) else "of all samples"
     note = f'<p class="note">Shares {whose}; the line marks their mean.</p>'
-    return section("Rewards", note + "".join(blocks)) if blocks else ""
+    return section("Rewards", f'{note}<div class="charts">{"".join(blocks)}</div>') if blocks else ""
 
 
 def gain(run: Run) -> str:
@@ -163,10 +163,15 @@ def _different(run: Run, ordered: Sequence[str], columns: Sequence[str]) -> list
 
 
 def _format(values: Sequence[Any]) -> list[str]:
-    """One column as text: whole numbers as such if all are, else with as many decimals as its size calls for."""
+    """One column as text: whole numbers as such if all are, else with as many decimals as its size calls for.
+
+    Decimals that are 0 in the whole column are left out.
+    """
     numbers = [abs(value) for value in values if _is_number(value)]
     whole, largest = all(float(value).is_integer() for value in numbers), max(numbers, default=0)
     form = ",.0f" if whole else ".3g" if largest < 0.01 else ".3f" if largest < 100 else ",.1f"
+    if form == ".3f":
+        form = next(f".{n}f" for n in (1, 2, 3) if n == 3 or all(round(v, n) == round(v, 3) for v in numbers))
     missing = [value is None or isinstance(value, float) and not math.isfinite(value) for value in values]
     texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
     return [

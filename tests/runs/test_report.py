@@ -86,10 +86,10 @@ def test_contents(tmp_path):
 
 def test_bold_follows_the_direction(tmp_path):
     table = write_report(make_run(tmp_path / "a")).read_text().split("</table>")[0]
-    assert re.findall("<b>(.*?)</b>", table) == ["32", "2", "2.500"]
+    assert re.findall("<b>(.*?)</b>", table) == ["32", "2", "2.5"]
     lower = make_run(tmp_path / "b", summary={"higher_is_better": False})
     table = write_report(lower).read_text().split("</table>")[0]
-    assert re.findall("<b>(.*?)</b>", table) == ["1.500", "32", "2"]
+    assert re.findall("<b>(.*?)</b>", table) == ["1.5", "32", "2"]
 
 
 @pytest.mark.parametrize(("higher", "expected"), [(True, [5, 4, 3, 2, 1, 0]), (False, [0, 1, 2, 3, 4, 5])])

@@ -64,8 +64,15 @@ def test_whole_numbers_are_marked_at_whole_numbers(tmp_path):
     lines = [f"p,{i},{'C' * (i + 1)},{i % 2}" for i in range(4)]
     (tmp_path / "a" / "samples.csv").write_text("\n".join([HEAD, *lines]))
     (tmp_path / "summary.json").write_text(json.dumps({"methods": rows}))
-    chart = write_report(tmp_path).read_text().split("<h3>rings</h3>")[1].split("</svg>")[0]
+    chart = write_report(tmp_path).read_text().split("<figcaption>rings</figcaption>")[1].split("</svg>")[0]
     assert re.findall('text-anchor="middle">(.*?)<', chart) == ["0", "1"]
+
+
+def test_decimals_that_are_zero_in_a_whole_column_are_left_out(tmp_path):
+    rows = {"a": {"reward": 1.25, "calls": 42.5, "w1": 0.1234}, "b": {"reward": 2.0, "calls": 32, "w1": 1.0}}
+    (tmp_path / "summary.json").write_text(json.dumps({"methods": rows}))
+    cells = re.findall("<td>(?:<b>)?(.*?)<", write_report(tmp_path).read_text())
+    assert cells == ["1.25", "0.123", "42.5", "2.00", "1.000", "32.0"]
 
 
 def test_pictures_say_how_many_there_are_and_lookaheads_their_reward(tmp_path):
