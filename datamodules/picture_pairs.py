@@ -8,10 +8,11 @@ from typing import Any
 
 from safetensors.torch import load_file, save
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 from tqdm.auto import tqdm
 
 from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones.rows import stacked
 from lidar_lightning.utils.files import sweep, write_atomically
 from lidar_lightning.utils.hub import at_revision
 from lidar_lightning.utils.pictures import fit, read_picture
@@ -96,6 +97,13 @@ class PicturePairs(Dataset):
         return {"prompt": row["prompt"], **latents, "condition": load_file(cached(self.cache, row["prompt"]))}
 
 
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of items; what is told of prompts is stacked where its shapes agree, otherwise in lists."""
+    told = [item["condition"] for item in items if "condition" in item]
+    batch = default_collate([{key: value for key, value in item.items() if key != "condition"} for item in items])
+    return batch | ({"condition": {name: stacked([row[name] for row in told]) for name in told[0]}} if told else {})
+
+
 def cached(cache: Path, key: str) -> Path:
     """The file in a cache folder that holds what belongs to a key: the path of a picture, or a prompt."""
     return cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.safetensors"
@@ -130,7 +138,7 @@ def cache_pairs(
             pixels = fit(read_picture(Path(key)), backbone.height, backbone.width)  # type: ignore[arg-type]
             tensors = {"latents": backbone.x0_of(pixels[None])[0]}
         else:
-            condition = backbone.encode([key])
+            condition = backbone.told([key])
             tensors = {name: value[0] for name, value in condition.items() if not name.startswith("negative_")}
         write_atomically(path, save({name: _stored(value) for name, value in tensors.items()}))
     return cache

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from datamodules.order import EpochLoader
-from datamodules.picture_pairs import TABLE, PicturePairs, cache_pairs, download_pairs
+from datamodules.picture_pairs import TABLE, PicturePairs, cache_pairs, collate, download_pairs
 from lidar_lightning.lookahead.bank import LookaheadBank, check_space
 from lidar_lightning.rewards import Reward
 from lidar_lightning.utils.files import expand
@@ -171,7 +171,7 @@ class PreferenceDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         size = min(self.batch_size, len(self.training))  # type: ignore[arg-type]
-        return EpochLoader(self.training, size, self.seed, self.trainer, drop_last=True)
+        return EpochLoader(self.training, size, self.seed, self.trainer, drop_last=True, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader | list:
-        return DataLoader(self.held_out, self.batch_size) if len(self.held_out) else []  # type: ignore[arg-type]
+        return DataLoader(self.held_out, self.batch_size, collate_fn=collate) if len(self.held_out) else []  # type: ignore[arg-type]

@@ -72,6 +72,10 @@ def run(arguments: Sequence[str]) -> None:
         from lidar_lightning.runs.report import write_report
 
         call(write_report, rest)
+    elif command == "push":
+        from lidar_lightning.runs.push import push
+
+        call(push, ["--dry_run=true" if option in ("--dry-run", "--dry_run") else option for option in rest])
     elif command in (*LIGHTNING, "compare", "rounds"):
         configured(command, rest)
     else:

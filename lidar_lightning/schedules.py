@@ -78,3 +78,17 @@ class VariancePreserving:
         low = place.floor().long()
         kept = torch.lerp(table[low], table[(low + 1).clamp_max(len(table) - 1)], place - low)
         return kept.sqrt().to(t.dtype), (1 - kept).sqrt().to(t.dtype)
+
+
+def coefficients(schedule: Schedule, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """alpha and sigma at t (B,) in shapes that multiply x_t (B, *S)."""
+    shape = (-1, *[1] * (x_t.ndim - 1))
+    alpha, sigma = (c.to(x_t).view(shape) for c in schedule(t.double()))
+    return alpha, sigma
+
+
+def noised(schedule: Schedule, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""
+    alpha, sigma = coefficients(schedule, x0, t)
+    device = generator.device if generator else x0.device
+    return alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, device=device).to(x0)

@@ -8,7 +8,8 @@ from lidar_lightning.cli import main
 from lidar_lightning.commands.lightning import LidarCLI
 from lidar_lightning.runs.comparison import Comparison
 from recipes.rounds import Rounds
-from tests.pipelines import build
+from tests import modern_pipelines
+from tests.pipelines import BUILDERS, build
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 COMPARISONS = [path for path in CONFIGS if path.stem.startswith("compare")]
@@ -43,7 +44,10 @@ def test_there_are_configs():
     assert {path.name for path in CONFIGS} >= {"pretrain.yaml", "dpo.yaml", "lidar.yaml"}
 
 
-IMAGE_MODELS = {"sd15": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux"}
+IMAGE_MODELS = {
+    "sd15": "StableDiffusion", "sdxl": "StableDiffusionXL", "flux": "Flux", "sd35": "StableDiffusion3",
+    "qwen-image": "QwenImage", "z-image": "ZImage", "flux2-klein": "Flux2Klein", "sana": "Sana",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +55,7 @@ def pipelines(tmp_path_factory):
     """Folders of tiny pipelines of the classes that the configurations name."""
     folder = tmp_path_factory.mktemp("pipelines")
     for name in IMAGE_MODELS.values():
-        build(name).save_pretrained(folder / name)
+        (build if name in BUILDERS else modern_pipelines.build)(name).save_pretrained(folder / name)
     return folder
 
 

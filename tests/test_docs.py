@@ -27,6 +27,7 @@ from lidar_lightning.runs.comparison import Comparison
 from lidar_lightning.shapes.grammar import parse as shapes_prompt
 from lidar_lightning.utils.parser import SettingsParser
 from recipes.rounds import Rounds
+from tests import modern_pipelines
 from tests.conftest import carbons, tiny
 from tests.pipelines import build
 
@@ -34,8 +35,10 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = [path for path in PAGES if "```python" in path.read_text()]
 SD = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+MODERN = {"Tongyi-MAI/Z-Image": "ZImage", "Qwen/Qwen-Image": "QwenImage"}
 SMALL = {
-    '.to("cuda")': "", "n=200": "n=12", "n=50": "n=2", "samples=256": "samples=4", "max_steps=100": "max_steps=2",
+    '.to("cuda")': "", '"height": 1024, "width": 1024': '"height": 32, "width": 32', "steps=28": "steps=2",
+    "bfloat16": "float32", "n=200": "n=12", "n=50": "n=2", "samples=256": "samples=4", "max_steps=100": "max_steps=2",
     "samples=100": "samples=4", "rounds=5": "rounds=1", "tuning_steps=50": "tuning_steps=2",
     "num_images_per_prompt=4": "num_images_per_prompt=1, num_inference_steps=3, output_type='pt'",
     "(steps=8, n=12)(task, 64)": "(steps=8, n=200)(task, 64)",
@@ -69,7 +72,11 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     tiny().save_pretrained(folder / "udlm")
     build("StableDiffusion").save_pretrained(folder / "sd")
-    return {'"udlm-qm9-small"': f"{str(folder / 'udlm')!r}", SD: str(folder / "sd")}
+    own = {'"udlm-qm9-small"': f"{str(folder / 'udlm')!r}", SD: str(folder / "sd")}
+    for source, name in MODERN.items():
+        modern_pipelines.build(name).save_pretrained(folder / name)
+        own[source] = str(folder / name)
+    return own
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)
@@ -120,6 +127,8 @@ def stopped(monkeypatch, tmp_path, models):
     monkeypatch.setattr(compare_command, "workers", lambda *rest: contextlib.nullcontext([]))
     monkeypatch.setattr("recipes.demo.main", lambda out="", seed=0: reached.append("demo"))
     monkeypatch.setattr("lidar_lightning.runs.report.write_report", _report(reached))
+    monkeypatch.setattr("lidar_lightning.runs.push.push", _push(reached))
+    monkeypatch.setattr("lidar_lightning.backbones.any_pipeline.asset_path", models.get)
     (tmp_path / "my_rewards.py").write_text(blocks(ROOT / "docs/how-to/own-reward.md", "python")[0])
     monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
     plain = StableDiffusionPipeline.from_pretrained
@@ -137,6 +146,14 @@ def _report(reached: list[str]):
         return run
 
     return write_report
+
+
+def _push(reached: list[str]):
+    def push(folder: str, repository: str, dry_run: bool = False, private: bool = False) -> str:
+        reached.append("push")
+        return folder
+
+    return push
 
 
 @pytest.mark.parametrize("line", commands())

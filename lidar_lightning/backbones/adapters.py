@@ -1,7 +1,7 @@
 """LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, saved by themselves."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.utils.sizes import check_memory
-from lidar_lightning.utils.weights import weights_at_hand
+from lidar_lightning.utils.weights import gathered, weights_at_hand
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,12 @@ def adapters_kept(model: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
-            for layer in layers(model):
-                active, disabled, scaling = before.get(layer, ([], False, {}))
-                layer.enable_adapters(not disabled)
-                layer.set_adapter(active, inference_mode=True)
-                layer.scaling.update(scaling)
+            with flags_kept(model):
+                for layer in layers(model):
+                    active, disabled, scaling = before.get(layer, ([], False, {}))
+                    layer.enable_adapters(not disabled)
+                    layer.set_adapter(active, inference_mode=True)
+                    layer.scaling.update(scaling)
 
 
 @contextmanager
@@ -152,8 +153,9 @@ def add_lora(backbone: Backbone, lora: LoRA) -> None:
 def adapters_off(backbone: Backbone) -> Iterator[None]:
     """The backbone without the adapters that are trained, for the reference of DPO. Call it under no_grad only."""
     with adapters_kept(backbone):
-        for layer in layers(backbone):
-            layer.set_adapter([name for name in layer.active_adapters if name != OWN], inference_mode=True)
+        with flags_kept(backbone):  # FSDP asks once, in the first forward pass, what has a gradient
+            for layer in layers(backbone):
+                layer.set_adapter([name for name in layer.active_adapters if name != OWN], inference_mode=True)
         yield
 
 
@@ -177,17 +179,18 @@ def own_weights(model: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer) and OWN in layer.lora_A:
-            down, up = (getattr(layer, part)[OWN].weight.detach() for part in ("lora_A", "lora_B"))
+            down, up = (gathered(getattr(layer, part)[OWN].weight.detach()) for part in ("lora_A", "lora_B"))
             state |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up * layer.scaling[OWN]}
     if not state:
         raise ValueError(f"the {type(model).__name__} holds no adapters that were trained here")
     return state
 
 
-def trained_state(module: nn.Module) -> dict[str, Tensor]:
-    """The parameters of the state dict that were trained."""
+def trained_state(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """What was trained of the state dict of a module, which the strategy of its run may have gathered."""
+    state = module.state_dict() if state is None else state
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    return {name: value for name, value in module.state_dict().items() if name in trained}
+    return {name: value for name, value in state.items() if name in trained}
 
 
 def to_checkpoint(lora: LoRA | None, base: str) -> dict[str, Any]:

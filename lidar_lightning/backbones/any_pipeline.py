@@ -17,9 +17,10 @@ from lidar_lightning.backbones.adapters import OWN, switch_on, weights_in_force
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.pipeline import own_name
 from lidar_lightning.backbones.remembered import Pictures
+from lidar_lightning.backbones.replayed import NETWORKS, ReplayedPipeline
 from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class
 from lidar_lightning.backbones.vae import vae_fingerprint
-from lidar_lightning.backbones.whole import RandomWholeSteps, WholeRuns, WholeSteps, refuse
+from lidar_lightning.backbones.whole import RandomWholeSteps, WholeSteps
 from lidar_lightning.solvers.scheduler import digest, schedule_of
 from lidar_lightning.solvers.stock import Change, edited, recorded, replaced
 from lidar_lightning.solvers.whole import Enough, begun, random_steps, spaced
@@ -27,7 +28,7 @@ from lidar_lightning.utils.seeding import Generators
 from lidar_lightning.utils.weights import fingerprint
 
 
-class AnyPipeline(Adapted, WholeRuns):  # type: ignore[override]
+class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
     """A text-to-image or text-to-video pipeline of diffusers that steps latents with one supported scheduler, run as
     it is.
 
@@ -75,11 +76,14 @@ class AnyPipeline(Adapted, WholeRuns):  # type: ignore[override]
         self.schedule = schedule_of(self.scheduler)
         self._told = digest(dict(self.scheduler.config), self.call, self.grid)  # Runs change the shift that it has.
         parts = {key: part for key, part in pipe.components.items() if isinstance(part, nn.Module)}
-        self.parts = nn.ModuleDict(parts).requires_grad_(False).eval()
+        self.parts = nn.ModuleDict(parts).eval()
+        for key in parts.keys() - set(NETWORKS):
+            parts[key].requires_grad_(False)
         self._shape: tuple[int, ...] = ()
         self._size = (0, 0)
         self._pictures = Pictures()
         self._times: dict[int, Tensor] = {}
+        self._learnt: dict[str, Any] = {}
 
     @classmethod
     def from_pretrained(
@@ -204,9 +208,6 @@ class AnyPipeline(Adapted, WholeRuns):  # type: ignore[override]
 
         with spaced(self.scheduler), replaced(self.scheduler, "step", answer):
             return self._called(["a picture"] * len(x0), 1, Generators(range(len(x0))).streams).to(x0.device)
-
-    def x0_of(self, samples: Any) -> Tensor:
-        refuse(self, "encoding pictures")
 
     def prior(self, generators: Generators) -> Tensor:
         """Standard normal noise in the shape of its clean samples (B, *S) float32, which one short run finds out."""

@@ -38,6 +38,10 @@ class Backbone(nn.Module, ABC):
     def encode(self, prompts: Sequence[str]) -> Any:
         """Prompts to the condition that `predict` takes, one row per prompt; None for an unconditional model."""
 
+    def told(self, prompts: Sequence[str]) -> Any:
+        """Prompts to the condition that `error` takes, one row per prompt."""
+        return self.encode(prompts)
+
     @abstractmethod
     def prior(self, generators: Generators) -> Tensor:
         """Pure noise x_1, one sample per generator: (B, *S)."""
@@ -94,8 +98,23 @@ class Backbone(nn.Module, ABC):
         """A second model with the same weights, not trained."""
         return copy.deepcopy(self).requires_grad_(False).eval()
 
-    def export_lora(self, folder: str | Path) -> None:
-        """Writes trained adapters in the form that the model's own library loads."""
+    def checkpoint_gradients(self) -> None:
+        """Has the network compute its activations again in the backward pass: less memory for more time.
+
+        Raises:
+            ValueError: if it cannot.
+        """
+        network = getattr(self, "network", None)
+        if not getattr(network, "_supports_gradient_checkpointing", False):
+            kind = type(network or self).__name__
+            raise ValueError(f"a {kind} has no gradient checkpointing: leave checkpointing out")
+        cast(Any, network).enable_gradient_checkpointing()
+
+    def export_lora(self, folder: str | Path, write: bool = True) -> None:
+        """Writes trained adapters in the form that the model's own library loads.
+
+        Of processes that share the weights all must call it together, and one of them has `write`.
+        """
         raise ValueError(f"{type(self).__name__} has no other library to export adapters to: use the checkpoint")
 
     @property

@@ -11,6 +11,7 @@ from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.backbones.prompts import check_prompt, text_encoders
 from lidar_lightning.backbones.vae import decode, latents_of, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
+from lidar_lightning.schedules import coefficients, noised
 from lidar_lightning.solvers.gaussian import GaussianAncestral
 from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
 from lidar_lightning.utils.pictures import check_pixels
@@ -64,9 +65,7 @@ class LatentBackbone(PipelineBackbone):
 
     def coefficients(self, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """alpha and sigma at t (B,) in shapes that multiply x_t (B, *S)."""
-        shape = (-1, *[1] * (x_t.ndim - 1))
-        alpha, sigma = (c.to(x_t).view(shape) for c in self.schedule(t.double()))
-        return alpha, sigma
+        return coefficients(self.schedule, x_t, t)
 
     def _predict(self, x_t: Tensor, t: Tensor, condition: Condition, guided: bool) -> Tensor:
         dtype, scale = next(self.network.parameters()).dtype, self.cfg_scale
@@ -132,9 +131,7 @@ class LatentBackbone(PipelineBackbone):
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""
-        alpha, sigma = self.coefficients(x0, t)
-        device = generator.device if generator else x0.device
-        return alpha * x0 + sigma * torch.randn(x0.shape, generator=generator, device=device).to(x0)
+        return noised(self.schedule, x0, t, generator)
 
     def error(self, x0: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Mean squared error of the network's own prediction (eps, v or velocity), without guidance: (B,)."""

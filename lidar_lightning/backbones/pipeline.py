@@ -193,7 +193,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
         other.network = copy.deepcopy(self.network).requires_grad_(False).eval()
         return other
 
-    def export_lora(self, folder: str | Path) -> None:
+    def export_lora(self, folder: str | Path, write: bool = True) -> None:
         """Writes the trained adapters so that `pipe.load_lora_weights(folder)` of stock diffusers loads them.
 
         The scale alpha / rank is multiplied into them.
@@ -202,7 +202,8 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
             ValueError: if there are none.
         """
         state = own_weights(self.network)
-        self.pipeline_class.save_lora_weights(folder, **{f"{self.network_name}_lora_layers": state})
+        if write:
+            self.pipeline_class.save_lora_weights(folder, **{f"{self.network_name}_lora_layers": state})
 
     def fingerprint(self) -> str:
         """Hash of all weights in force and of the settings of classifier-free guidance."""

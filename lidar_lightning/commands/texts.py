@@ -11,6 +11,7 @@ USAGE = """usage: lidar COMMAND ...
   rounds    draw, score, fine-tune, guide, and again: lidar rounds -c qm9/rounds
   compare   samplers at equal budgets: lidar compare -c qm9/compare [--processes N]
   report    write RUN/report.html again: lidar report RUN
+  push      a trained LoRA to the hub:  lidar push FOLDER OWNER/NAME --dry-run
 
 LiDAR raises any reward of a diffusion model's samples: it draws a bank of cheap lookahead samples, scores them, and
 guides the model with the result. `lidar COMMAND --help` says more; --debug shows the traceback of an error."""
@@ -103,13 +104,19 @@ REPORT = """usage: lidar report RUN
 
 Writes report.html of the folder of a run, or of a comparison, again, and prints its path."""
 
+PUSH = """usage: lidar push FOLDER OWNER/NAME [--dry-run] [--private true]
+
+Uploads the LoRA that `export` of a training wrote into FOLDER, with a model card, to the Hugging Face hub. With
+--dry-run the card is written and the files are listed, and nothing leaves this machine: read and edit FOLDER/README.md
+first. `hf auth login` gives the token."""
+
 CONFIG = """usage: lidar config [NAME]
 
 Without a name, lists the configurations that ship. With one, prints it: `lidar config qm9/lidar > my.yaml` begins
 your own, for `lidar predict -c my.yaml`."""
 
 HELP = {
-    "compare": COMPARE, "config": CONFIG, "demo": DEMO, "fit": FIT, "predict": PREDICT, "report": REPORT,
-    "rounds": ROUNDS, "validate": VALIDATE,
+    "compare": COMPARE, "config": CONFIG, "demo": DEMO, "fit": FIT, "predict": PREDICT, "push": PUSH,
+    "report": REPORT, "rounds": ROUNDS, "validate": VALIDATE,
 }  # fmt: skip
 """Of each command; `sample` has its own."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.backbones.adapters import LoRA, adapters_off
+from lidar_lightning.backbones.rows import repeated
 from lidar_lightning.losses.dpo import DPOTerms, dpo_loss
 from lidar_lightning.losses.udlm import MIN_TIME
 from lidar_lightning.modules.training import positive
@@ -28,7 +29,7 @@ class DPOModule(TuningModule):
         backbone: the model to fine-tune.
         beta: strength of the tie to the reference, in the convention of `losses.dpo`.
         draws: how many times and noises are drawn for each pair, at least 1.
-        lora, lr, warmup, decay, export: see `TuningModule`.
+        lora, lr, warmup, decay, export, checkpointing: see `TuningModule`.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class DPOModule(TuningModule):
         warmup: int = 20,
         decay: float = 0.0,
         export: str | None = None,
+        checkpointing: bool = False,
     ):
         positive(self, beta=beta)
         if draws < 1:
             raise ValueError(f"DPOModule needs draws >= 1, got {draws}")
-        super().__init__(backbone, lora, lr, warmup, decay, export)
+        super().__init__(backbone, lora, lr, warmup, decay, export, checkpointing)
         self.beta, self.draws = beta, draws
         self.settings |= {"beta": beta, "draws": draws}
         # Out of the module list, so that it is neither trained nor saved.
@@ -57,10 +59,10 @@ class DPOModule(TuningModule):
         pair: tuple[Tensor, Tensor],
         noisy: tuple[Tensor, Tensor],
         t: Tensor,
-        condition: dict[str, Tensor] | None,
+        condition: dict[str, Any] | None,
     ) -> Tensor:
         """Denoising errors (2, B) of chosen and rejected, averaged over the draws."""
-        rows = condition and {name: torch.cat([value] * (2 * self.draws)) for name, value in condition.items()}
+        rows = condition and {name: repeated(value, 2 * self.draws) for name, value in condition.items()}
         both = backbone.error(torch.cat(pair), torch.cat(noisy), t.repeat(2), rows)
         return both.view(2, self.draws, -1).mean(1)
 
@@ -69,7 +71,7 @@ class DPOModule(TuningModule):
         chosen: Tensor,
         rejected: Tensor,
         generator: torch.Generator,
-        condition: dict[str, Tensor] | None = None,
+        condition: dict[str, Any] | None = None,
     ) -> tuple[DPOTerms, Tensor, Tensor]:
         """The loss of each pair, and the errors (2, B) of policy and reference; condition has one row per pair."""
         # Draw d of every pair takes its time from the d-th part of [1e-3, 1); rows are draws first, then pairs.
@@ -93,7 +95,7 @@ class DPOModule(TuningModule):
             value if isinstance(value, Tensor) else self.backbone.x0_of(value)
             for value in (batch["chosen"], batch["rejected"])
         )
-        condition = batch["condition"] if "condition" in batch else self.backbone.encode(batch["prompt"])
+        condition = batch["condition"] if "condition" in batch else self.backbone.told(batch["prompt"])
         generator = torch.Generator().manual_seed(seed)
         terms, policy, fixed = self.terms(chosen, rejected, generator, condition)
         values = {

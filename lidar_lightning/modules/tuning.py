@@ -1,6 +1,9 @@
 """What all fine-tuning shares: adapters or full weights, their optimizer, and checkpoints that `LiDARModule` loads."""
 
+import json
+from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -16,8 +19,10 @@ from lidar_lightning.backbones.adapters import (
     to_checkpoint,
     trained_state,
 )
+from lidar_lightning.modules.sharding import shard
 from lidar_lightning.modules.training import TrainingModule, positive
-from lidar_lightning.utils.files import expand
+from lidar_lightning.runs.push import TRAINING
+from lidar_lightning.utils.files import expand, write_atomically
 
 
 class TuningModule(TrainingModule):
@@ -31,13 +36,23 @@ class TuningModule(TrainingModule):
         decay: last fraction of all steps, in [0, 1], over which the rate falls to 0; 0 keeps it.
         export: for image models, the folder into which the trained LoRA is written at the end, in the form that stock
             diffusers loads.
+        checkpointing: the network computes its activations again in the backward pass: less memory for more time.
 
     Raises:
         ValueError: if the backbone already holds trained adapters, a setting is out of range, or, once a run starts,
             its rate decays and it has no end.
     """
 
-    def __init__(self, backbone: Backbone, lora: LoRA | None, lr: float, warmup: int, decay: float, export: str | None):
+    def __init__(
+        self,
+        backbone: Backbone,
+        lora: LoRA | None,
+        lr: float,
+        warmup: int,
+        decay: float,
+        export: str | None,
+        checkpointing: bool = False,
+    ):
         super().__init__()
         if export and (lora is None or backbone.modality != "image"):
             raise ValueError(f"only LoRA of image models is exported, got lora={lora} on {type(backbone).__name__}")
@@ -54,6 +69,14 @@ class TuningModule(TrainingModule):
         self.base = backbone.origin()
         if lora is not None:
             add_lora(backbone, lora)
+        if checkpointing:
+            backbone.checkpoint_gradients()
+        self._training = ExitStack()
+
+    def configure_model(self) -> None:
+        """Spreads the network over the processes of a ModelParallelStrategy; with others it is left as it is."""
+        if self.device_mesh is not None:
+            shard(getattr(self.backbone, "network", self.backbone), self.device_mesh["data_parallel"])  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.parameters() if p.requires_grad]
@@ -74,15 +97,29 @@ class TuningModule(TrainingModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """The network is as this backbone uses it until the end: a backward pass may compute parts of it again."""
+        super().on_fit_start()
+        self._training.enter_context(self.backbone.active())
+
+    def teardown(self, stage: str) -> None:
+        self._training.close()
+
     def on_train_end(self) -> None:
-        if self.export and self.trainer.is_global_zero:
-            self.backbone.export_lora(expand(self.export))
+        if not self.export:
+            return
+        folder = expand(self.export)
+        self.backbone.export_lora(folder, self.trainer.is_global_zero)
+        if self.trainer.is_global_zero:
+            told = {"method": type(self).__name__.removesuffix("Module"), "base": self.base, "settings": self.settings}
+            told |= {"steps": self.trainer.global_step, "version": version("lidar-lightning")}
+            write_atomically(folder / TRAINING, json.dumps(told, indent=1).encode())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         # Otherwise LightningCLI would put this class in the place of the predicting one.
         checkpoint.pop("hyper_parameters", None)
-        checkpoint["state_dict"] = trained_state(self)
+        checkpoint["state_dict"] = trained_state(self, checkpoint.get("state_dict"))
         checkpoint["adapters"] = to_checkpoint(self.lora, self.base)
         checkpoint["settings"] = self.settings
 

@@ -43,6 +43,11 @@ def check_weights(path: str | Path) -> None:
     check_finite_weights(f"the weights {path}", state)
 
 
+def gathered(value: Tensor) -> Tensor:
+    """A tensor in one piece: of one that is spread over processes (FSDP), all of them must ask for it together."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
 def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
     """A hash, of 16 hexadecimal digits, of a name and of the tensors of one or more state dicts.
 

@@ -1,0 +1,77 @@
+"""How a pipeline turns the samples that its scheduler steps into what its autoencoder decodes, learnt from one call."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+DIGIT = 1024
+"""Places are told apart by two digits to this base, which float32 holds exactly after any scale and offset."""
+
+
+class LatentMap(NamedTuple):
+    """z = offset + scale * x0[place], entry by entry: packing, and whatever normalises latents."""
+
+    place: Tensor
+    """Of each entry of z the entry of x0 that it is made of (N,) int64, a permutation."""
+    scale: Tensor
+    """(N,) float32, not 0."""
+    offset: Tensor
+    """(N,) float32."""
+    z_shape: torch.Size
+    """Of one z, as (C, H, W) or (C, 1, H, W)."""
+    shape: torch.Size
+    """Of one x0."""
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """x0 (B, *shape) float32 of z (B, *z_shape).
+
+        Raises:
+            ValueError: if z is of another shape.
+        """
+        if z.shape[1:] != self.z_shape:
+            raise ValueError(f"the autoencoder made latents {tuple(z.shape[1:])}, and decodes {tuple(self.z_shape)}")
+        x0 = torch.empty(len(z), len(self.place), device=z.device)
+        x0[:, self.place.to(z.device)] = (z.float().flatten(1) - self.offset.to(z)) / self.scale.to(z)
+        return x0.view(-1, *self.shape)
+
+
+def learn_map(decoded: Callable[[Tensor], Tensor], shape: torch.Size) -> LatentMap:
+    """The map of a pipeline, from what its autoencoder is given of four samples: zeros, ones and two of place numbers.
+
+    Args:
+        decoded: samples (4, *shape) float32 to what the autoencoder would decode, in float32.
+        shape: of one sample.
+
+    Raises:
+        ValueError: if the pipeline does more to a sample than to move, scale and shift its entries.
+    """
+    count = math.prod(shape)
+    index = torch.arange(count, dtype=torch.float32)
+    digits = (index / DIGIT).floor(), index % DIGIT
+    probes = torch.stack((torch.zeros(count), torch.ones(count), *digits)).view(4, *shape)
+    z = decoded(probes).cpu()
+    zero, one, *told = z.flatten(1).double()
+    scale = one - zero
+    high, low = ((digit - zero) / scale for digit in told) if len(scale) == count else (index + 0.5, index)
+    place = (high.round() * DIGIT + low.round()).nan_to_num(-1)
+    worst = max(float((digit - digit.round()).abs().nan_to_num(1).max()) for digit in (high, low))
+    if worst > 0.1 or not torch.equal(place.sort().values, index.double()):
+        raise ValueError(
+            f"samples {tuple(shape)} become latents {tuple(z.shape[1:])} by more than moving, scaling and shifting "
+            "their entries, so that pictures cannot be encoded for this pipeline"
+        )
+    return LatentMap(place.long(), scale.float(), zero.float(), z.shape[1:], shape)
+
+
+def modes(vae: Any, pixels: Tensor, dimensions: int) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] to the mode of what the autoencoder makes of them.
+
+    Args:
+        dimensions: 4, or 5 of an autoencoder of videos, for which each picture is a video of one frame.
+    """
+    given = (pixels * 2 - 1).to(vae.device, vae.dtype)
+    encoded = vae.encode(given.unsqueeze(2) if dimensions == 5 else given)
+    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent

@@ -1,0 +1,18 @@
+"""Rows of tensors, in one tensor where their shapes agree."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Rows = Tensor | list[Tensor]
+
+
+def stacked(rows: Sequence[Tensor]) -> Rows:
+    """One tensor (B, ...) if all rows have one shape, otherwise their list."""
+    return torch.stack(list(rows)) if len({row.shape for row in rows}) == 1 else list(rows)
+
+
+def repeated(rows: Rows, times: int) -> Rows:
+    """All rows one after the other, so many times."""
+    return torch.cat([rows] * times) if isinstance(rows, Tensor) else rows * times
