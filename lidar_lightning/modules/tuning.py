@@ -111,8 +111,12 @@ class TuningModule(TrainingModule):
         folder = expand(self.export)
         self.backbone.export_lora(folder, self.trainer.is_global_zero)
         if self.trainer.is_global_zero:
-            told = {"method": type(self).__name__.removesuffix("Module"), "base": self.base, "settings": self.settings}
-            told |= {"steps": self.trainer.global_step, "version": version("lidar-lightning")}
+            told: dict[str, Any] = {"method": type(self).__name__.removesuffix("Module"), "base": self.base}
+            told |= {
+                "settings": self.settings,
+                "steps": self.trainer.global_step,
+                "version": version("lidar-lightning"),
+            }
             write_atomically(folder / TRAINING, json.dumps(told, indent=1).encode())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
