@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,7 +49,6 @@ class ReplayedPipeline(WholeRuns):
 
     pipe: Any
     parts: nn.ModuleDict
-    network_name: str
     around: Callable[..., Any]
     call: dict[str, Any]
     scheduler: Any
@@ -58,6 +58,11 @@ class ReplayedPipeline(WholeRuns):
     )
     _learnt: dict[str, Any]
     """The replay and the map of latents, once they were asked for."""
+
+    @property
+    @abstractmethod
+    def network_name(self) -> str:
+        """Which of the parts is called at each step."""
 
     @property
     def network(self) -> nn.Module:
