@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from lidar_lightning import UDLM, BankStore, LiDARGuidance, LiDARSettings, Lookahead
 from lidar_lightning.evaluation.molecules import molecule_metrics
-from lidar_lightning.guidance.kernels import kernel_of
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.rewards import RingCount, score
 from lidar_lightning.runs.intervals import interval
 from lidar_lightning.sampling import sample

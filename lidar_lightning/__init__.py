@@ -6,9 +6,11 @@ from lidar_lightning.utils.lazy import lazy_attributes
 
 if TYPE_CHECKING:
     from lidar_lightning.backbones import (
+        MDLM,
         UDLM,
         AnyPipeline,
         Backbone,
+        Constraint,
         Flux,
         StableDiffusion,
         StableDiffusion3,
@@ -23,9 +25,11 @@ if TYPE_CHECKING:
 else:
     HOMES = {
         "backbones": (
+            "MDLM",
             "UDLM",
             "AnyPipeline",
             "Backbone",
+            "Constraint",
             "Flux",
             "StableDiffusion",
             "StableDiffusion3",
@@ -47,10 +51,12 @@ else:
 
 __version__ = "0.1.0"
 __all__ = [
+    "MDLM",
     "UDLM",
     "AnyPipeline",
     "Backbone",
     "BankStore",
+    "Constraint",
     "DPOModule",
     "Flux",
     "LiDARGuidance",

@@ -10,7 +10,8 @@ leading prompt dimension P, one bank per prompt.
 import torch
 from torch import Tensor
 
-from lidar_lightning.guidance.kernels import GaussianKernel, TokenKernel, exact_products
+from lidar_lightning.guidance.kernels import GaussianKernel, exact_products
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.guidance.tilt import (
     check_finite,
     check_tilt,
@@ -80,11 +81,14 @@ def lidar_log_ratio(
     rewards: Tensor,
     temperature: Tensor | float,
     vocab_size: int,
+    mask: int | None = None,
+    smoothing: float | None = None,
 ) -> Tensor:
-    """Change of the lookahead reward for every single-token edit of x_t under uniform noise: (B, L, V) float64.
+    """Change of the lookahead reward for every single-token edit of x_t: (B, L, V) float64.
 
-    log_ratio[l, v] = r(x_t with token l set to v) - r(x_t), zero where v = x_t^l, by leave-one-out weights:
-    log (V a b^r_v + 1 - a) / (V a b^r_{x_t} + 1 - a) - log (V a b_v + 1 - a) / (V a b_{x_t} + 1 - a).
+    log_ratio[l, v] = r(x_t with token l set to v) - r(x_t), zero where v = x_t^l. Under uniform noise, by leave-one-out
+    weights: log (V a b^r_v + 1 - a) / (V a b^r_{x_t} + 1 - a) - log (V a b_v + 1 - a) / (V a b_{x_t} + 1 - a). Under
+    absorbing noise, where only a mask can change: log b^r_v / b_v at masked positions, and zero at revealed ones.
 
     Args:
         x_t: noised tokens (B, L) int64, or (P, B, L).
@@ -92,15 +96,19 @@ def lidar_log_ratio(
         samples: lookahead tokens (n, L) int64 in [0, V), or (P, n, L).
         rewards, temperature: as in `lidar_shift`.
         vocab_size: V.
+        mask: the token that stands for absorbing noise; None for uniform noise.
+        smoothing: see `LiDARSettings`.
 
     Raises:
         ValueError: if the shapes do not fit, a reward is not finite, or lambda is negative.
     """
     x_t, samples, rewards, single = _with_prompts(x_t, samples, rewards)
     check_tilt(temperature, rewards)
-    kernel, sigma = TokenKernel(samples, vocab_size), 1 - torch.as_tensor(alpha)
+    kernel, sigma = kernel_of(vocab_size, mask, smoothing)(samples), 1 - torch.as_tensor(alpha)
     change = tilt(kernel, x_t, alpha, sigma, rewards, temperature).change
     change = change - change.gather(-1, x_t.unsqueeze(-1))
+    if mask is not None:
+        change = change * (x_t == mask).unsqueeze(-1)
     return change[0] if single else change
 
 

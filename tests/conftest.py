@@ -8,7 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
-from lidar_lightning import UDLM
+from lidar_lightning import MDLM, UDLM
 from lidar_lightning.lookahead.bank import LookaheadBank, Provenance
 from lidar_lightning.rewards import CallableReward
 
@@ -21,6 +21,16 @@ def tiny(seed: int = 0, length: int = 12, dim: int = 32) -> UDLM:
     """A random UDLM whose output layer is not zero."""
     torch.manual_seed(seed)
     model = UDLM(model_length=length, hidden_dim=dim, cond_dim=16, n_blocks=2, n_heads=2, dropout=0.0, name="tiny")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def tiny_mdlm(seed: int = 0, length: int = 12, redraw: float = 0.0) -> MDLM:
+    """A random MDLM whose output layer is not zero."""
+    torch.manual_seed(seed)
+    small = {"model_length": length, "hidden_dim": 32, "cond_dim": 16, "n_blocks": 2, "n_heads": 2, "dropout": 0.0}
+    model = MDLM(**small, redraw=redraw, name="tiny-masks")
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return model.eval()

@@ -178,6 +178,10 @@ class Stream:
 
     def __init__(self, count, seed):
         self.count, self.stream = count, torch.Generator().manual_seed(seed)
+        self.device = torch.device("cpu")
+
+    def __len__(self):
+        return self.count
 
     def take(self, rows):
         taken = Stream(len(rows), 0)

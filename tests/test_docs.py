@@ -28,7 +28,7 @@ from lidar_lightning.shapes.grammar import parse as shapes_prompt
 from lidar_lightning.utils.parser import SettingsParser
 from recipes.rounds import Rounds
 from tests import modern_pipelines
-from tests.conftest import carbons, tiny
+from tests.conftest import carbons, tiny, tiny_mdlm
 from tests.pipelines import build
 
 ROOT = Path(__file__).parents[1]
@@ -71,8 +71,10 @@ def models(tmp_path_factory):
     """A folder of tiny models, and what stands for which name."""
     folder = tmp_path_factory.mktemp("models")
     tiny().save_pretrained(folder / "udlm")
+    tiny_mdlm().save_pretrained(folder / "mdlm")
     build("StableDiffusion").save_pretrained(folder / "sd")
-    own = {'"udlm-qm9-small"': f"{str(folder / 'udlm')!r}", SD: str(folder / "sd")}
+    own = {f'"{kind}-qm9-small"': repr(str(folder / kind)) for kind in ("udlm", "mdlm")}
+    own[SD] = str(folder / "sd")
     for source, name in MODERN.items():
         modern_pipelines.build(name).save_pretrained(folder / name)
         own[source] = str(folder / name)

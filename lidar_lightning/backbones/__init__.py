@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING
 
 from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.backbones.base import Backbone
+from lidar_lightning.backbones.constraint import Constraint
+from lidar_lightning.backbones.mdlm import MDLM
+from lidar_lightning.backbones.molecule import MoleculeBackbone
 from lidar_lightning.backbones.udlm import UDLM
 from lidar_lightning.utils.lazy import lazy_attributes
 
@@ -24,11 +27,14 @@ else:
     )
 
 __all__ = [
+    "MDLM",
     "UDLM",
     "AnyPipeline",
     "Backbone",
+    "Constraint",
     "Flux",
     "LoRA",
+    "MoleculeBackbone",
     "StableDiffusion",
     "StableDiffusion3",
     "StableDiffusionXL",

@@ -25,12 +25,14 @@ class Backbone(nn.Module, ABC):
         schedule: the noise schedule the model was trained with.
         name: identifies the architecture and the weights' origin in reports and in the provenance of banks.
         vocab_size: V of a model of tokens; None for continuous data.
+        mask: the token that stands for noise, of a model of absorbing noise; None for uniform noise.
     """
 
     modality: ClassVar[str]
     schedule: Schedule
     name: str
     vocab_size: int | None = None
+    mask: int | None = None
     lora_targets: ClassVar[str]
     """Regular expression of the names of the layers that `adapters.add_lora` adapts."""
 

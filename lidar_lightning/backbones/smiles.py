@@ -13,18 +13,23 @@ SYMBOLS = (  # noqa: SIM905
 ).split(" ")
 VOCABULARY = (*SPECIALS, *SYMBOLS)
 BOS, EOS, MASK, PAD, UNK = range(len(SPECIALS))
-_INDEX = {token: i for i, token in enumerate(VOCABULARY)}
+INDEX = {token: i for i, token in enumerate(VOCABULARY)}
 _PATTERN = re.compile(r"\[[^\]]*\]|Br|Cl|.")
+
+
+def symbols_of(text: str) -> list[str]:
+    """The tokens of a string, known or not."""
+    return _PATTERN.findall(text)
 
 
 def unreadable(smiles: str, length: int) -> str | None:
     """Why a string cannot be encoded into `length` tokens, or None if it can."""
-    tokens = _PATTERN.findall(smiles)
+    tokens = symbols_of(smiles)
     if not tokens:
         return "empty"
     if len(tokens) + 2 > length:
         return f"{len(tokens)} tokens, at most {length - 2} fit"
-    unknown = sorted({token for token in tokens if token not in _INDEX or token in SPECIALS})
+    unknown = sorted({token for token in tokens if token not in INDEX or token in SPECIALS})
     return f"tokens outside the vocabulary: {' '.join(unknown)}" if unknown else None
 
 
@@ -46,7 +51,7 @@ def tokens_of(smiles: Sequence[str], length: int) -> Tensor:
         reason = unreadable(text, length)
         if reason:
             raise ValueError(f"cannot encode the SMILES {text!r}: {reason}")
-        tokens = [BOS, *(_INDEX[token] for token in _PATTERN.findall(text)), EOS]
+        tokens = [BOS, *(INDEX[token] for token in symbols_of(text)), EOS]
         row[: len(tokens)] = torch.tensor(tokens)
     return rows
 

@@ -51,6 +51,7 @@ def options() -> Options:
         help="udlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; OWNER/REPOSITORY",
     )
     add("--reward", help="a class of lidar_lightning.rewards, or module:function; by default the configuration's")
+    add("--keep", metavar="TOKENS", help="with which every SMILES string begins; with *, a template of free tokens")
     add("--samples", type=int, help=f"of each prompt; by default the configuration's, at most {MOST}")
     add("--out", help="folder of the run; by default outputs/sample-1, -2, ...")
     add("--seed", type=int, default=0, help="of all sampling (0)")
@@ -81,11 +82,10 @@ def config_of(model: str) -> Path:
     if model.partition("@")[0] in names:
         return names[model.partition("@")[0]]
     index = Path(model).expanduser() / "model_index.json"
-    kind = (
-        json.loads(index.read_text())["_class_name"] if index.is_file() else "UDLM" if "udlm" in model.lower() else ""
-    )
+    named = next((kind for kind in ("UDLM", "MDLM") if kind.lower() in model.lower()), "")
+    kind = json.loads(index.read_text())["_class_name"] if index.is_file() else named
     if not index.is_file() and (index.parent / "config.json").is_file():
-        kind = "UDLM"
+        kind = json.loads((index.parent / "config.json").read_text()).get("model_type", "udlm").upper()
     kinds = {
         "UDLM": "qm9",
         "StableDiffusionPipeline": "sd15",
@@ -122,6 +122,8 @@ def composed(arguments: Sequence[str]) -> dict[str, Any]:
     settings = settings_of(find_config(given.config) if given.config else config_of(given.model))
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     model["backbone"]["init_args"]["pretrained_model_name_or_path"] = given.model
+    if given.keep:
+        model["backbone"]["init_args"]["keep"] = given.keep
     if given.reward:
         model["reward"] = reward_of(given.reward)
         model["metrics"] = [m for m in model.get("metrics", []) if m["class_path"] != model["reward"]["class_path"]]

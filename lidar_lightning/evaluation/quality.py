@@ -7,7 +7,7 @@ from rdkit import DataStructs
 from rdkit.Chem import rdFingerprintGenerator
 from torch import Tensor
 
-from lidar_lightning.backbones import UDLM
+from lidar_lightning.backbones import MoleculeBackbone
 from lidar_lightning.losses.udlm import MIN_TIME
 from lidar_lightning.rewards.molecules import parse
 
@@ -15,7 +15,9 @@ NEIGHBOURS = 64
 
 
 @torch.no_grad()
-def nelbo_of(backbone: UDLM, samples: Tensor, draws: int = 8, seed: int = 0, batch_size: int = 256) -> Tensor:
+def nelbo_of(
+    backbone: MoleculeBackbone, samples: Tensor, draws: int = 8, seed: int = 0, batch_size: int = 256
+) -> Tensor:
     """The model's bound on -log p(x0) in nats, averaged over `draws` times in even strata of [1e-3, 1): (n,) float64.
 
     Args:
@@ -33,7 +35,7 @@ def nelbo_of(backbone: UDLM, samples: Tensor, draws: int = 8, seed: int = 0, bat
         times = MIN_TIME + (1 - MIN_TIME) * ((offsets + draw / draws) % 1)
         for x0, t, part in zip(*(x.split(batch_size) for x in (samples, times, total)), strict=True):
             x0, t = x0.to(backbone.device), t.to(backbone.device)
-            part += backbone.error(x0, backbone.corrupt(x0, t, generator), t).double().cpu() / draws
+            part += backbone.error(x0, backbone.corrupt(x0, t, generator), t, None).double().cpu() / draws
     return total
 
 

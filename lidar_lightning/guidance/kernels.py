@@ -10,8 +10,7 @@ so the (B, n, *S) tensor of differences is never built. A leading prompt dimensi
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -131,10 +130,12 @@ class TokenKernel:
     Args:
         samples: clean tokens in [0, V).
         vocab_size: V.
+        smoothing: e in [0, 1), the chance that a token of a member is any token. Noise does the same to it with chance
+            1 - alpha, so that together they are noise of (1 - e) alpha.
     """
 
-    def __init__(self, samples: Tensor, vocab_size: int):
-        self.vocab_size = vocab_size
+    def __init__(self, samples: Tensor, vocab_size: int, smoothing: float = 0.0):
+        self.vocab_size, self.kept = vocab_size, 1 - smoothing
         self.one_hot = F.one_hot(samples, vocab_size).flatten(2).float()
 
     def time(self, t: float, s: float) -> float:
@@ -143,7 +144,7 @@ class TokenKernel:
 
     def kappa(self, alpha: Tensor | float, like: Tensor) -> Tensor:
         """log of q(x_t = x0) / q(x_t = v) for any other v: log(1 + V alpha / (1 - alpha)), (P, B, 1)."""
-        alpha = per_row(alpha, like.double()).clamp(max=MAX_ALPHA)
+        alpha = (self.kept * per_row(alpha, like.double())).clamp(max=MAX_ALPHA)
         return torch.log1p(self.vocab_size * alpha / (1 - alpha))
 
     def logits(self, x_t: Tensor, alpha: Tensor | float, sigma: Tensor | float = 0.0) -> Tensor:
@@ -164,7 +165,7 @@ class TokenKernel:
 
     def log_marginal(self, weights: Tensor, x_t: Tensor, alpha: Tensor | float) -> Tensor:
         """log(V alpha b + 1 - alpha) - log V: the law of a noised token under the bank, (P, B, L, V)."""
-        level = per_row(alpha, weights).clamp(max=MAX_ALPHA).unsqueeze(-1)
+        level = (self.kept * per_row(alpha, weights)).clamp(max=MAX_ALPHA).unsqueeze(-1)
         return torch.log(level * self.leave_one_out(weights, x_t, alpha) + (1 - level) / self.vocab_size)
 
     def change(self, x_t: Tensor, alpha: Tensor | float, rewarded: Tensor, plain: Tensor) -> Tensor:
@@ -180,8 +181,3 @@ class TokenKernel:
         floor = (1 - alpha) / self.vocab_size
         marginal = alpha * x0_hat.double() + floor
         return ((marginal.log() + scale * change.view(x0_hat.shape)).softmax(-1) - floor) / alpha
-
-
-def kernel_of(vocab_size: int | None) -> Callable[[Tensor], Kernel]:
-    """What prepares the samples (P, n, *S) of a model with that vocabulary, None for continuous data."""
-    return GaussianKernel if vocab_size is None else partial(TokenKernel, vocab_size=vocab_size)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.backbones.base import Backbone
-from lidar_lightning.guidance.kernels import GaussianKernel, Kernel, exact_products, kernel_of
+from lidar_lightning.guidance.kernels import GaussianKernel, Kernel, exact_products
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.guidance.tilt import Tilt, check_finite, check_tilt, effective_sample_size, tilt
 from lidar_lightning.lookahead.bank import LookaheadBank, check_space, check_together
@@ -91,7 +92,8 @@ class LiDARGuidance:
             check_space(bank.provenance, space, repr(backbone.name))
         samples = torch.stack([bank.samples for bank in banks]).to(backbone.device)
         scores = torch.stack(list(rewards)).to(backbone.device)
-        return cls(samples, scores, backbone.schedule, settings, kernel_of(backbone.vocab_size))
+        kernel = kernel_of(backbone.vocab_size, backbone.mask, settings.smoothing)
+        return cls(samples, scores, backbone.schedule, settings, kernel)
 
     def take_diagnostics(self) -> list[dict[str, float]]:
         """What each guided step since the last call did, as rows with the number of the step."""

@@ -34,6 +34,9 @@ class LiDARSettings:
         rounds: number of rounds in which the candidates are drawn, at least 1; those of each round join the samples
             from which the next round restarts.
         moves: number of Metropolis moves that every sample makes at the end, see `samplers.moves`.
+        smoothing: of a bank of tokens, the chance in [0, 1) that a token of a member is any token: more keeps guidance
+            alive after many tokens are settled, less is truer to the members. None is 0 for uniform noise, and 0.02 for
+            masks.
 
     Raises:
         ValueError: if a setting is out of range, if temperature and ess are both given, or if there are rounds or moves
@@ -49,6 +52,7 @@ class LiDARSettings:
     candidates: float = 1
     rounds: int = 1
     moves: int = 0
+    smoothing: float | None = None
 
     def __post_init__(self) -> None:
         if self.temperature is not None and self.ess is not None:
@@ -69,6 +73,8 @@ class LiDARSettings:
             raise ValueError(f"restart is a time in [0, 1], or None for pure noise, got {self.restart}")
         if not 1 <= self.candidates < float("inf"):
             raise ValueError(f"candidates must be at least 1 for each sample, got {self.candidates}")
+        if self.smoothing is not None and not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing is a chance in [0, 1), got {self.smoothing}")
         if self.rounds < 1 or self.moves < 0:
             raise ValueError(f"rounds are at least 1 and moves at least 0, got {self.rounds} and {self.moves}")
         if self.restart is None and (self.rounds > 1 or self.moves):

@@ -101,9 +101,14 @@ class Lookahead:
         """The provenance of the bank of a prompt.
 
         Raises:
-            ValueError: if the lookaheads lie in another space than the data of `backbone`.
+            ValueError: if the lookaheads lie in another space than the data of `backbone`, or keep other tokens.
         """
         source = self.source(backbone)
+        if getattr(source, "keep", None) != getattr(backbone, "keep", None):
+            raise ValueError(
+                f"lookaheads of {source.name!r} keep {getattr(source, 'keep', None)}, and samples of {backbone.name!r} "
+                f"{getattr(backbone, 'keep', None)}: set keep of both to the same"
+            )
         solver = source.solver(self.steps).name
         found = Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
         check_space(found, backbone.space, repr(backbone.name), self.same_space)

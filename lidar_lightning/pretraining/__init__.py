@@ -1,5 +1,5 @@
 """Pre-training: how the shipped checkpoints were trained from scratch."""
 
-from lidar_lightning.pretraining.udlm import PretrainModule
+from lidar_lightning.pretraining.molecules import PretrainModule
 
 __all__ = ["PretrainModule"]

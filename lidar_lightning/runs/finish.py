@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from lidar_lightning.backbones import Backbone
+from lidar_lightning.backbones import Backbone, MoleculeBackbone
+from lidar_lightning.backbones.constraint import count_violations
 from lidar_lightning.lookahead import LookaheadBank
 from lidar_lightning.rewards import Reward, utility
 from lidar_lightning.runs.folder import RunFolder
@@ -38,11 +39,16 @@ def finish(
         evaluations: how often the network is evaluated in one call of the model, and in one of what draws lookaheads.
         settings: the settings of the run, see `SamplingModule.settings`.
         training_data: the SMILES file against which novelty is measured; None takes QM9.
+
+    Returns:
+        What `summarise` does; of a model that keeps tokens also violations, see `count_violations`.
     """
     parts = with_reward(parts, reward)
     run.write(parts)
     write_lookaheads(run, banks, reward, backbone)
     numbers = summarise(parts, reward, banks, backbone.modality, training_data, evaluations)
+    if isinstance(backbone, MoleculeBackbone) and backbone.keep is not None:
+        numbers["violations"] = float(count_violations([text for part in parts for text in part.decoded]))
     run.write_summary(
         {
             "methods": {settings["method"]: numbers},

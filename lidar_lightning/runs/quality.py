@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lidar_lightning.backbones import UDLM
+from lidar_lightning.backbones import MoleculeBackbone
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.evaluation.quality import NEIGHBOURS, excess, nelbo_of
 from lidar_lightning.guidance.tilt import effective_sample_size
@@ -78,13 +78,13 @@ def against_plain(
 def measure(run: RunFolder, part: Part, backbone: Backbone, reward: Reward) -> Measured:
     """Measures what `quality` needs of a finished prompt; the bounds are kept in the folder of the run."""
     utilities = utility(reward, part.scores[reward.name]).double()
-    if not isinstance(backbone, UDLM):
+    if not isinstance(backbone, MoleculeBackbone):
         return Measured(utilities, torch.ones_like(utilities, dtype=torch.bool), None)
     valid = torch.tensor([parse(text) is not None for text in part.decoded])
     return Measured(utilities, valid, kept_bounds(run, part, backbone)[valid])
 
 
-def kept_bounds(run: RunFolder, part: Part, backbone: UDLM) -> Tensor:
+def kept_bounds(run: RunFolder, part: Part, backbone: MoleculeBackbone) -> Tensor:
     """The NELBO of all samples of a prompt (n,) float64, read from the run's folder or else computed and put there."""
     path = run.folder / "nelbo" / f"{prompt_name(part.prompts[0])}.safetensors"
     of = {"settings": run.identity, "count": len(part.indices)}

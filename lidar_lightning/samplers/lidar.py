@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from lidar_lightning.guidance.kernels import kernel_of
 from lidar_lightning.guidance.lidar import LiDARGuidance
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.guidance.pipelines import why_not
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead import Lookahead
@@ -157,7 +157,7 @@ class LiDAR(SelectingSampler):
             bank.values,
             task.backbone.schedule,
             self.settings.of_task(task.temperature),
-            kernel_of(task.backbone.vocab_size),
+            kernel_of(task.backbone.vocab_size, task.backbone.mask, self.settings.smoothing),
         )
 
     def draw(self, task: Task, count: int) -> Tensor:

@@ -5,7 +5,9 @@ from lidar_lightning.solvers.base import RandomSolver, Solver
 from lidar_lightning.solvers.flow_sde import FlowSDE
 from lidar_lightning.solvers.gaussian import GaussianAncestral, times_of_schedule
 from lidar_lightning.solvers.scheduler import SchedulerSolver
+from lidar_lightning.solvers.tokens import TokenSolver
 from lidar_lightning.solvers.transition import Categorical, Normal, Transition
+from lidar_lightning.solvers.unmasking import Unmasking
 
 __all__ = [
     "Ancestral",
@@ -16,6 +18,8 @@ __all__ = [
     "RandomSolver",
     "SchedulerSolver",
     "Solver",
+    "TokenSolver",
     "Transition",
+    "Unmasking",
     "times_of_schedule",
 ]

@@ -5,17 +5,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidar_lightning.schedules import Schedule
-from lidar_lightning.solvers.transition import Categorical
-from lidar_lightning.utils.seeding import Generators
+from lidar_lightning.solvers.tokens import TokenSolver, check_redraw, least_likely
 
 FINAL_TIME = 1e-5
 
 
-class Ancestral:
+class Ancestral(TokenSolver):
     """Draws x_s from the posterior q(x_s | x_t, x0_hat) of the uniform-noise process, each token by itself.
 
     By Bayes' rule p(x_s = v | x_t) is proportional to (a 1[v = x_t] + (1 - a) / V) m_v with a = alpha_t / alpha_s and
     the marginal m = alpha_s x0_hat + (1 - alpha_s) / V. Source: Schiff et al., arXiv 2412.10193, eq. 14.
+
+    Where tokens are fixed, each step also draws one of the free ones anew from its marginal m, one after the other:
+    such a Gibbs update leaves p(x_t | fixed tokens) as it is, and mends what the steps, whose predictions take a fixed
+    token for a noised one, leave behind (see docs/how-to/constraints.md). It costs no network call.
 
     Args:
         schedule: token schedule.
@@ -25,23 +28,28 @@ class Ancestral:
         redraw: in steps from times below this one, the token that is the least likely given all others is drawn anew
             its marginal m. That mends what a network's errors left, at no network call, and leaves out some of what
             it holds for unlikely (see docs/redraw.md). At 0 nothing is redrawn and the law is the published one.
+        fixed: see `TokenSolver`.
 
     Raises:
         ValueError: if there is no step, or redraw is not a time.
     """
 
-    def __init__(self, schedule: Schedule, steps: int = 32, power: float = 2.0, redraw: float = 0.0):
-        if steps < 1:
-            raise ValueError(f"a solver needs at least 1 step, got {steps}")
-        if not 0 <= redraw <= 1:
-            raise ValueError(f"redraw is a time between 0, for never, and 1, got {redraw}")
+    def __init__(
+        self,
+        schedule: Schedule,
+        steps: int = 32,
+        power: float = 2.0,
+        redraw: float = 0.0,
+        fixed: Tensor | None = None,
+    ):
         told = f", redraw={redraw:g}" if redraw else ""
-        self.schedule, self.redraw, self.name = schedule, redraw, f"Ancestral(power={power:g}{told})"
-        self.times = torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
+        times = torch.linspace(1, 0, max(steps, 0) + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
+        super().__init__(schedule, times, f"Ancestral(power={power:g}{told})", fixed)
+        self.redraw = check_redraw(redraw)
 
-    def start(self, x: Tensor, place: int = 0) -> Tensor:
-        """x itself: tokens (B, L) int64."""
-        return x
+    def probabilities(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
+        """The posterior, but for the token that is drawn anew."""
+        return self.posterior(x0_hat, x_t, t, s, self.forgotten(x0_hat, x_t, t))
 
     def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, forgotten: Tensor | None = None) -> Tensor:
         """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L).
@@ -58,21 +66,15 @@ class Ancestral:
         weights = marginal * (kept * F.one_hot(x_t, vocab_size) + (1 - kept) / vocab_size)
         return weights / weights.sum(-1, keepdim=True)
 
-    def transition(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Categorical:
-        """The law of x_s (B, L)."""
-        least = least_likely(x0_hat, x_t) if t < self.redraw else None
-        return Categorical(self.posterior(x0_hat, x_t, t, s, least))
+    def forgotten(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor | None:
+        """The token of each row that a step from time t draws anew: (B, L) bool."""
+        if t < self.redraw:
+            return least_likely(x0_hat, x_t, self.free(x_t))
+        if self.fixed is None or not len(places := self.free(x_t).nonzero()[:, 0]):
+            return None
+        number = int((self.times > t).sum())
+        return F.one_hot(places[number % len(places)], x_t.shape[1]).bool().expand(x_t.shape)
 
     def estimate(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor:
         """The likeliest token at each position (B, L), given all of x_t."""
-        return self.posterior(x0_hat, x_t, t, 0.0).argmax(-1)
-
-    def step(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, generators: Generators) -> Tensor:
-        """x_s (B, L) int64, by inversion of one uniform number per token."""
-        return self.transition(x0_hat, x_t, t, s).sample(generators)
-
-
-def least_likely(x0_hat: Tensor, x_t: Tensor) -> Tensor:
-    """The token of each row of x_t (B, L) that leave-one-out posteriors (B, L, V) make least likely: (B, L) bool."""
-    likelihood = x0_hat.gather(-1, x_t.unsqueeze(-1)).squeeze(-1)
-    return F.one_hot(likelihood.argmin(1), x_t.shape[1]).bool()
+        return self.start(self.posterior(x0_hat, x_t, t, 0.0).argmax(-1))

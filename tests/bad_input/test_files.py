@@ -78,7 +78,7 @@ def test_files(tmp_path, read, name, content, message):
         ({"n_heads": None}, "does not describe a UDLM"),
         ({"cond_dim": "16"}, "does not describe a UDLM"),
         ({"dropout": -1}, "dropout in [0, 1)"),
-        ({"vocab_size": 4}, "smaller than the 35 tokens"),
+        ({"vocab_size": 4}, "35 tokens of QM9"),
         ({"cfg": True}, "class-conditional"),
         ({"hiden_dim": 32}, "did you mean hidden_dim?"),
     ],

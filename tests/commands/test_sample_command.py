@@ -33,6 +33,11 @@ def test_molecules_take_the_recommended_settings(tmp_path, monkeypatch):
     assert composed(["--model", "udlm-qm9-small"])["data"]["init_args"]["samples"] == 64
 
 
+def test_tokens_are_kept():
+    backbone = composed(["--model", "udlm-qm9-small", "--keep", "C1CC1*O"])["model"]["init_args"]["backbone"]
+    assert backbone["init_args"] == {"pretrained_model_name_or_path": "udlm-qm9-small", "keep": "C1CC1*O"}
+
+
 def test_pictures_take_prompts(tmp_path):
     made = composed(["a red square", "a blue circle", "--model", "shapes-sd", "--out", str(tmp_path)])
     assert made["data"] == {

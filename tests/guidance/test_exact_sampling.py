@@ -12,7 +12,7 @@ import torch
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.functional import lidar_shift
 from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
-from lidar_lightning.guidance.kernels import kernel_of
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.sampling import sample
 from lidar_lightning.schedules import LogLinear
 from lidar_lightning.solvers import Ancestral, SchedulerSolver

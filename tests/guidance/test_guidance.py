@@ -9,7 +9,8 @@ import torch
 
 from lidar_lightning import functional
 from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
-from lidar_lightning.guidance.kernels import GaussianKernel, kernel_of
+from lidar_lightning.guidance.kernels import GaussianKernel
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.schedules import LogLinear
 from lidar_lightning.solvers import Ancestral
 from tests import reference

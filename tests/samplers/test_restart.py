@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lidar_lightning import LiDARGuidance, LiDARSettings, Lookahead
-from lidar_lightning.guidance.kernels import kernel_of
+from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.samplers import LiDAR
 from lidar_lightning.samplers.restart import members, noised, place_of
 from lidar_lightning.solvers import Ancestral

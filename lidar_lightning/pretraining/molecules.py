@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lidar_lightning.backbones import UDLM
-from lidar_lightning.losses.udlm import MIN_TIME, posterior_cross_entropy
+from lidar_lightning.backbones import MoleculeBackbone
+from lidar_lightning.losses.udlm import MIN_TIME
 from lidar_lightning.pretraining.muon import MuonModule
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.sampling import sample
@@ -12,7 +12,7 @@ from lidar_lightning.utils.seeding import Generators, stream_seed
 
 
 class PretrainModule(MuonModule):
-    """Fits UDLM on clean tokens by the posterior cross-entropy, weighted like the NELBO.
+    """Fits a model of molecules on clean tokens by its cross-entropy, weighted like the NELBO.
 
     Use Lightning's `EMAWeightAveraging` callback for the weights that are validated and exported. Validation logs
     `val/nelbo` in nats per molecule and `val/valid`, the valid fraction of `samples` molecules drawn by the default
@@ -28,7 +28,7 @@ class PretrainModule(MuonModule):
 
     def __init__(
         self,
-        backbone: UDLM,
+        backbone: MoleculeBackbone,
         lr: float = 4e-3,
         warmup_fraction: float = 0.02,
         decay: float = 0.5,
@@ -53,9 +53,8 @@ class PretrainModule(MuonModule):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         (x0,) = batch
         t = self.times(len(x0), torch.rand(1, device=self.device))
-        alpha, sigma = self.backbone.schedule(t)
-        x_t = self.backbone.corrupt(x0, t)
-        loss = posterior_cross_entropy(self.backbone.log_probs(x_t, t), x_t, x0, alpha)
+        sigma = self.backbone.schedule(t)[1]
+        loss = self.backbone.cross_entropy(x0, self.backbone.corrupt(x0, t), t)
         loss = (loss / (x0.shape[1] * (sigma + 0.02))).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -64,11 +63,11 @@ class PretrainModule(MuonModule):
         (x0,) = batch
         generator = torch.Generator().manual_seed(batch_idx)
         t = self.times(len(x0), torch.tensor(0.5 / len(x0)))[torch.randperm(len(x0), generator=generator)]
-        error = self.backbone.error(x0, self.backbone.corrupt(x0, t, generator), t)
+        error = self.backbone.error(x0, self.backbone.corrupt(x0, t, generator), t, None)
         self.log("val/nelbo", error.mean(), batch_size=len(x0), prog_bar=True, sync_dist=True)
         if batch_idx == 0 and self.samples and not self.trainer.sanity_checking:
             generators = Generators([stream_seed(0, "validation", i) for i in range(self.samples)], self.device)
-            strings = self.backbone.decode(sample(self.backbone, self.backbone.solver(), generators, None).samples)
+            strings = self.backbone.decode(sample(self.backbone, self.backbone.solver(32), generators, None).samples)
             valid = sum(parse(text) is not None for text in strings) / len(strings)
             self.log("val/valid", valid, batch_size=1, prog_bar=True, sync_dist=True)
 
