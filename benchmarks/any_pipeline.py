@@ -6,8 +6,12 @@ any-pipeline.md beside this file. ± is half of a 95% confidence interval over c
 """
 
 import time
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pandas as pd
 import torch
@@ -20,7 +24,9 @@ from lidar_lightning.rewards import ShapesReward, ShapesVerdict, score
 from lidar_lightning.runs.intervals import interval
 from lidar_lightning.samplers import BestOfN, LiDAR, Sampler, Task
 from lidar_lightning.shapes.grammar import held_out_prompts
+from lidar_lightning.utils.files import expand
 from lidar_lightning.utils.seeding import Generators
+from lidar_lightning.utils.tables import write_csv
 from recipes import shapes
 
 SAMPLES, STEPS = 4, 25
@@ -40,13 +46,15 @@ def methods(n: int) -> dict[str, Sampler]:
     }
 
 
-def drawn(backbone: Backbone, sampler: Sampler, reward: ShapesReward, caption: str) -> dict[str, float]:
-    """Mean reward, mean verdict and network calls of the pictures of a caption."""
-    solver = backbone.random_solver(STEPS) if sampler.random else backbone.solver(STEPS)
-    task = Task(backbone, solver, reward, caption, batch_size=256)  # type: ignore[arg-type]
-    pictures = backbone.decode(sampler(task, SAMPLES))
-    found = [score(one, pictures, [caption] * SAMPLES).mean().item() for one in (reward, ShapesVerdict())]
-    return {"reward": found[0], "as asked for": found[1], "calls": task.meter.network / SAMPLES}
+def drawn(backbone: Backbone, reward: ShapesReward, caption: str, n: int) -> Iterator[dict[str, Any]]:
+    """Of each method the mean reward, mean verdict and network calls of the pictures of a caption, by one bank."""
+    banks = cache(lambda lookahead, prompt: lookahead.bank(backbone, prompt, 0, [reward]))
+    for method, sampler in methods(n).items():
+        solver = backbone.random_solver(STEPS) if sampler.random else backbone.solver(STEPS)
+        task = Task(backbone, solver, reward, caption, banks=banks)  # type: ignore[arg-type]
+        pictures = backbone.decode(sampler(task, SAMPLES))
+        found = [score(one, pictures, [caption] * SAMPLES).mean().item() for one in (reward, ShapesVerdict())]
+        yield {"method": method, "reward": found[0], "as asked for": found[1], "calls": task.meter.network / SAMPLES}
 
 
 def overhead(whole: AnyPipeline, captions: list[str], repeats: int) -> float:
@@ -93,28 +101,33 @@ def main(
     captions: int = 16,
     n: int = 20,
     repeats: int = 15,
+    rows: str = "outputs/benchmarks/any-pipeline.csv",
     out: str = str(Path(__file__).with_name("any-pipeline.md")),
 ) -> None:
-    """Draws, times, and writes the tables."""
+    """Draws, times, and writes the tables; captions that `rows` holds are not drawn again."""
     torch.set_num_threads(1)
-    texts, reward, rows, ratios = held_out_prompts()[:captions], ShapesReward(), [], {}
-    for model in models:
-        own = shapes.load(model)
-        scheduler = type(own.scheduler).__name__
-        whole = AnyPipeline(own.pipe, CALLS[model], scheduler, name=model)
-        for method, sampler in methods(n).items():
-            for caption in tqdm(texts, desc=f"{model}, {method}"):
-                for one in (own, whole):
-                    found = drawn(one, sampler, reward, caption)
-                    told = {"model": model, "method": method, "whole": one is whole, "caption": caption}
-                    rows.append({**told, **found})
-        ratios[model] = overhead(whole, texts, repeats)
+    texts, reward, path = held_out_prompts()[:captions], ShapesReward(), expand(rows)
+    own = {model: shapes.load(model) for model in models}
+    whole = {
+        model: AnyPipeline(one.pipe, CALLS[model], type(one.scheduler).__name__, name=model)
+        for model, one in own.items()
+    }
+    found = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    for caption, model in tqdm(list(product(texts, models))):
+        if len(found) and ((found["caption"] == caption) & (found["model"] == model)).any():
+            continue
+        told = {"model": model, "caption": caption}
+        new = [{**told, "whole": False, **row} for row in drawn(own[model], reward, caption, n)]
+        new += [{**told, "whole": True, **row} for row in drawn(whole[model], reward, caption, n)]
+        found = pd.concat([found, pd.DataFrame(new)], ignore_index=True)
+        write_csv(path, found)
+    ratios = {model: overhead(one, texts, repeats) for model, one in whole.items()}
     timed = [f"| {model} | {ratio:.3f} |" for model, ratio in ratios.items()]
     lines = [
         f"# AnyPipeline beside the models' own backbones: {captions} held-out captions, {SAMPLES} pictures of each\n",
         f"`python -m benchmarks.any_pipeline`: {STEPS} steps (moves: 8), n={n} lookaheads of dpm-5, one seed, one "
         "thread. ± is half of a 95% confidence interval over captions; differences are by caption.\n",
-        *table(pd.DataFrame(rows)),
+        *table(found[found["caption"].isin(texts)].sort_values("model", ascending=False, kind="stable")),
         f"\nSeconds over those of the stock call with as many network calls, medians of {repeats} interleaved runs of "
         f"{SAMPLES} pictures on a shared machine:\n",
         "| model | AnyPipeline / stock call |\n|---|---|",

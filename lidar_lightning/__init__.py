@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         StableDiffusionXL,
     )
     from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
+    from lidar_lightning.guidance.modular import LiDARBankStep, LiDARStep, add_lidar
     from lidar_lightning.guidance.pipelines import guide
     from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
     from lidar_lightning.modules import DPOModule, LiDARModule, RewardTuningModule, SamplingModule, ValueModule
@@ -36,6 +37,7 @@ else:
             "StableDiffusionXL",
         ),
         "guidance": ("LiDARGuidance", "LiDARSettings"),
+        "guidance.modular": ("LiDARBankStep", "LiDARStep", "add_lidar"),
         "guidance.pipelines": ("guide",),
         "lookahead": ("BankStore", "Lookahead", "LookaheadBank"),
         "modules": ("DPOModule", "LiDARModule", "RewardTuningModule", "SamplingModule", "ValueModule"),
@@ -59,9 +61,11 @@ __all__ = [
     "Constraint",
     "DPOModule",
     "Flux",
+    "LiDARBankStep",
     "LiDARGuidance",
     "LiDARModule",
     "LiDARSettings",
+    "LiDARStep",
     "Lookahead",
     "LookaheadBank",
     "PretrainModule",
@@ -72,5 +76,6 @@ __all__ = [
     "StableDiffusion3",
     "StableDiffusionXL",
     "ValueModule",
+    "add_lidar",
     "guide",
 ]

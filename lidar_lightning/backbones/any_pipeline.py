@@ -1,7 +1,6 @@
 """Any text-to-image pipeline of diffusers as a backbone, by running the pipeline itself."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,10 +16,16 @@ from lidar_lightning.backbones.adapters import OWN, switch_on, weights_in_force
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.pipeline import own_name
 from lidar_lightning.backbones.remembered import Pictures
+<<<<<<< HEAD
 from lidar_lightning.backbones.replayed import NETWORKS, ReplayedPipeline
 from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class
 from lidar_lightning.backbones.vae import vae_fingerprint
 from lidar_lightning.backbones.whole import RandomWholeSteps, WholeSteps
+=======
+from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class, without_bar
+from lidar_lightning.backbones.vae import latent_space
+from lidar_lightning.backbones.whole import RandomWholeSteps, WholeRuns, WholeSteps, refuse
+>>>>>>> 2e6abb1 (LiDAR as blocks of diffusers' modular pipelines, which can be saved to the hub)
 from lidar_lightning.solvers.scheduler import digest, schedule_of
 from lidar_lightning.solvers.stock import Change, edited, recorded, replaced
 from lidar_lightning.solvers.whole import Enough, begun, random_steps, spaced
@@ -192,7 +197,7 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
     def _called(self, prompts: list[str], steps: int, streams: list[torch.Generator]) -> Tensor:
         """Pictures (B, 3, H, W) or videos (B, F, 3, H, W), float32 in [0, 1], made with our scheduler."""
         told = {"prompt": prompts, "num_inference_steps": steps, "generator": streams, "output_type": "pt"}
-        with replaced(self.pipe, "scheduler", self.scheduler), self.active():
+        with replaced(self.pipe, "scheduler", self.scheduler), without_bar(self.pipe), self.active():
             pictures = self.pipe(**told, **self.call, **self.grid)[0]
         if not isinstance(pictures, Tensor) or pictures.ndim not in (4, 5) or pictures.shape[-3] != 3:
             raise ValueError(f"a {type(self.pipe).__name__} makes no pictures: guide() steers it, AnyPipeline does not")
@@ -218,11 +223,8 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
     @property
     def space(self) -> str:
         """As that of the model's own backbone where latents are not packed: packed ones by their rows and columns."""
-        own = tuple(self.prior(Generators([0])).shape[1:])
-        if len(own) == 2:
-            rows = round(math.sqrt(own[0] * self._size[0] / self._size[1]))
-            own = (own[1], rows, own[0] // rows)
-        return f"{vae_fingerprint(self.pipe.vae)}-{'x'.join(map(str, own))}"
+        shape = tuple(self.prior(Generators([0])).shape[1:])
+        return latent_space(self.pipe.vae, shape, *self._size)
 
     @property
     def device(self) -> torch.device:

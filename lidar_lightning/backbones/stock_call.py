@@ -1,6 +1,8 @@
 """Which pipelines of diffusers can be run as they are, and what they may be called with."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import diffusers
@@ -56,3 +58,14 @@ def offload_weights(pipe: Any, offload: str) -> None:
         getattr(pipe, f"enable_{offload}_cpu_offload")()
     except RuntimeError as error:
         raise ValueError(f"offload={offload!r} is for machines with an accelerator ({error}): leave it out") from error
+
+
+@contextmanager
+def without_bar(pipe: Any) -> Iterator[None]:
+    """While the block runs, a pipeline shows no progress bar of its own."""
+    before = getattr(pipe, "_progress_bar_config", {})
+    pipe.set_progress_bar_config(**{**before, "disable": True})
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**before)

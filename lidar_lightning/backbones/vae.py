@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import torch
@@ -30,6 +31,19 @@ def vae_fingerprint(vae: Any) -> str:
     size = torch.stack(sizes or [torch.zeros(())]).mean()
     digest.update(str(round(4 * float(size))).encode())
     return digest.hexdigest()[:8]
+
+
+def latent_space(vae: Any, shape: tuple[int, ...], height: int, width: int) -> str:
+    """Identifies a latent space and its size: (C, H, W), or of videos (C, F, H, W), also for packed latents (L, C).
+
+    Args:
+        shape: of one sample, as a network works on it.
+        height, width: of its picture.
+    """
+    if len(shape) == 2:
+        rows = round(math.sqrt(shape[0] * height / width))
+        shape = (shape[1], rows, shape[0] // rows)
+    return f"{vae_fingerprint(vae)}-{'x'.join(map(str, shape))}"
 
 
 def offset(vae: Any) -> float:

@@ -60,19 +60,8 @@ def guide(
             "guide steers a run of the pipeline, and begins or chooses none: for a restart call the image-to-image "
             f"pipeline with strength=t0 inside, and choose among its images yourself, got {settings}"
         )
-    check_scheduler(scheduler)
     banks = [bank] if isinstance(bank, LookaheadBank) else list(bank)
-    check_together(banks)
-    space, model = own_space(pipe), f"this {type(pipe).__name__}"
-    for one in banks:
-        check_space(one.provenance, f"{space}-{one.provenance.space.rpartition('-')[2]}", model, same_space)
-    device = pipe._execution_device  # With CPU offload, pipe.device is where the weights wait.
-    guidance = LiDARGuidance(
-        torch.stack([one.samples for one in banks]).to(device),
-        torch.stack([utilities(one, reward) for one in banks]).to(device),
-        schedule_of(scheduler),
-        given,
-    )
+    guidance = guidance_of(pipe, banks, reward, given, same_space, pipe._execution_device)
     times: list[float] = []
     guided: list[float] = []
 
@@ -88,6 +77,35 @@ def guide(
         warnings.warn(
             f"guidance never ran: {why_not(times, guidance.settings.start, guidance.settings.stop)}", stacklevel=3
         )
+
+
+def guidance_of(
+    pipe: Any,
+    banks: Sequence[LookaheadBank],
+    reward: str | Reward | None,
+    settings: LiDARSettings,
+    same_space: bool,
+    device: torch.device,
+) -> LiDARGuidance:
+    """The guidance of a pipeline by the banks of its prompts, on the device where it computes.
+
+    With CPU offload, that is not `pipe.device`, which is where the weights wait.
+
+    Raises:
+        ValueError: for an unsupported scheduler, a bank without these scores, banks of several shapes or of another
+            latent space than the pipeline's.
+    """
+    check_scheduler(pipe.scheduler)
+    check_together(banks)
+    space, model = own_space(pipe), f"this {type(pipe).__name__}"
+    for one in banks:
+        check_space(one.provenance, f"{space}-{one.provenance.space.rpartition('-')[2]}", model, same_space)
+    return LiDARGuidance(
+        torch.stack([one.samples for one in banks]).to(device),
+        torch.stack([utilities(one, reward) for one in banks]).to(device),
+        schedule_of(pipe.scheduler),
+        settings,
+    )
 
 
 def why_not(times: list[float], start: float, stop: float) -> str:
@@ -117,7 +135,7 @@ def utilities(bank: LookaheadBank, reward: str | Reward | None) -> Tensor:
         warnings.warn(
             f"the bank does not say what the scores of {name!r} mean: higher is taken as better; where lower is, give "
             "the reward itself",
-            stacklevel=4,
+            stacklevel=5,
         )
     return bank.rewards[name] if bank.higher_is_better.get(name, True) else -bank.rewards[name]
 

@@ -28,29 +28,30 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             delattr(owner, name)
 
 
-@contextmanager
-def edited(scheduler: Any, change: Change) -> Iterator[None]:
-    """While the block runs, `scheduler.step` receives the network's prediction moved by `slope * change`.
-
-    The clean sample that the prediction means then moves by `change`. Steps for which `change` gives None are
-    untouched.
+def moved(scheduler: Any, change: Change, output: Tensor, timestep: Any, sample: Tensor) -> Tensor:
+    """The network's prediction (B, *S), moved by `slope * change`, so that the clean sample that it means moves by
+    `change`; the prediction itself where there is no change.
 
     Args:
-        scheduler: one of `SUPPORTED`.
-        change: from x_t and the time to what is added to the clean sample, or None.
+        scheduler: one of `SUPPORTED`, about to step the sample (B, *S) from the timestep.
     """
-    plain, kind, schedule = scheduler.step, kind_of(scheduler), schedule_of(scheduler)
+    t = time_of(scheduler, timestep)
+    # Schedulers whose samples are scaled have set their step_index in scale_model_input.
+    found = change(sample.float() / scale_of(scheduler, getattr(scheduler, "step_index", 0)), t)
+    if found is None:
+        return output
+    coefficients = schedule_of(scheduler)(torch.tensor(t, dtype=torch.float64))
+    return output + (float(slope(*coefficients, kind_of(scheduler))) * found).to(output.dtype)
+
+
+@contextmanager
+def edited(scheduler: Any, change: Change) -> Iterator[None]:
+    """Within it `scheduler.step` receives the network's prediction `moved` by the change."""
+    plain = scheduler.step
 
     @functools.wraps(plain)
     def step(model_output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        t = time_of(scheduler, timestep)
-        # Schedulers whose samples are scaled have set their step_index in scale_model_input.
-        scaled = scale_of(scheduler, getattr(scheduler, "step_index", 0))
-        moved = change(sample.float() / scaled, t)
-        if moved is not None:
-            factor = float(slope(*schedule(torch.tensor(t, dtype=torch.float64)), kind))
-            model_output = model_output + (factor * moved).to(model_output.dtype)
-        return plain(model_output, timestep, sample, *args, **kwargs)
+        return plain(moved(scheduler, change, model_output, timestep, sample), timestep, sample, *args, **kwargs)
 
     with replaced(scheduler, "step", step):
         yield
