@@ -28,11 +28,7 @@ from lidar_lightning.shapes.grammar import parse as shapes_prompt
 from lidar_lightning.utils.parser import SettingsParser
 from recipes.rounds import Rounds
 from tests import modern_pipelines
-<<<<<<< HEAD
 from tests.conftest import carbons, tiny, tiny_mdlm
-=======
-from tests.conftest import carbons, tiny
->>>>>>> 2e6abb1 (LiDAR as blocks of diffusers' modular pipelines, which can be saved to the hub)
 from tests.pipelines import build
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +41,7 @@ SMALL = {
     "bfloat16": "float32", "n=200": "n=12", "n=50": "n=2", "samples=256": "samples=4", "max_steps=100": "max_steps=2",
     "samples=100": "samples=4", "rounds=5": "rounds=1", "tuning_steps=50": "tuning_steps=2",
     "num_images_per_prompt=4": "num_images_per_prompt=1, num_inference_steps=3, output_type='pt'",
-    "lidar_lookaheads=50": "lidar_lookaheads=2", '"height": 1024, "width": 1024': '"height": 32, "width": 32',
+    "lidar_lookaheads=50": "lidar_lookaheads=2",
     "(steps=8, n=12)(task, 64)": "(steps=8, n=200)(task, 64)",
 }  # fmt: skip
 KNOWN = {"git", "cd", "pip", "python"}
@@ -78,18 +74,12 @@ def models(tmp_path_factory):
     tiny().save_pretrained(folder / "udlm")
     tiny_mdlm().save_pretrained(folder / "mdlm")
     build("StableDiffusion").save_pretrained(folder / "sd")
-<<<<<<< HEAD
     own = {f'"{kind}-qm9-small"': repr(str(folder / kind)) for kind in ("udlm", "mdlm")}
     own[SD] = str(folder / "sd")
     for source, name in MODERN.items():
         modern_pipelines.build(name).save_pretrained(folder / name)
         own[source] = str(folder / name)
     return own
-=======
-    modern_pipelines.build("ZImage").save_pretrained(folder / "z-image")
-    used = {SD: str(folder / "sd"), "Tongyi-MAI/Z-Image-Turbo": str(folder / "z-image")}
-    return {'"udlm-qm9-small"': f"{str(folder / 'udlm')!r}", **used}
->>>>>>> 2e6abb1 (LiDAR as blocks of diffusers' modular pipelines, which can be saved to the hub)
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.stem)

@@ -16,16 +16,10 @@ from lidar_lightning.backbones.adapters import OWN, switch_on, weights_in_force
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.pipeline import own_name
 from lidar_lightning.backbones.remembered import Pictures
-<<<<<<< HEAD
 from lidar_lightning.backbones.replayed import NETWORKS, ReplayedPipeline
-from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class
-from lidar_lightning.backbones.vae import vae_fingerprint
-from lidar_lightning.backbones.whole import RandomWholeSteps, WholeSteps
-=======
 from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class, without_bar
 from lidar_lightning.backbones.vae import latent_space
-from lidar_lightning.backbones.whole import RandomWholeSteps, WholeRuns, WholeSteps, refuse
->>>>>>> 2e6abb1 (LiDAR as blocks of diffusers' modular pipelines, which can be saved to the hub)
+from lidar_lightning.backbones.whole import RandomWholeSteps, WholeSteps
 from lidar_lightning.solvers.scheduler import digest, schedule_of
 from lidar_lightning.solvers.stock import Change, edited, recorded, replaced
 from lidar_lightning.solvers.whole import Enough, begun, random_steps, spaced
