@@ -19,8 +19,8 @@ class MDLM(MoleculeBackbone):
     """A DiT that predicts every masked token from those that are revealed: p(x0^l | x_t).
 
     Its prediction is that of the published SUBS parametrisation: no token is a mask, and a revealed one stays as it is.
-    Neither depends on the time, so that the network needs none. `from_pretrained` loads folders and hub repositories of
-    the layout of `kuleshov-group/mdlm-owt` over these tokens.
+    Neither depends on the time, so that the network needs none. `from_pretrained` loads the shipped "mdlm-qm9-small",
+    and folders and hub repositories of the layout of `kuleshov-group/mdlm-owt` over these tokens.
 
     Args:
         redraw: of the default solver, see `Unmasking`; 0, as published, for never. It needs a network that can tell how

@@ -48,7 +48,7 @@ def options() -> Options:
     add(
         "--model",
         required=True,
-        help="udlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; OWNER/REPOSITORY",
+        help="udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; OWNER/REPOSITORY",
     )
     add("--reward", help="a class of lidar_lightning.rewards, or module:function; by default the configuration's")
     add("--keep", metavar="TOKENS", help="with which every SMILES string begins; with *, a template of free tokens")
@@ -88,6 +88,7 @@ def config_of(model: str) -> Path:
         kind = json.loads((index.parent / "config.json").read_text()).get("model_type", "udlm").upper()
     kinds = {
         "UDLM": "qm9",
+        "MDLM": "qm9-masks",
         "StableDiffusionPipeline": "sd15",
         "StableDiffusionXLPipeline": "sdxl",
         "FluxPipeline": "flux",

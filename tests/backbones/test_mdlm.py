@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from lidar_lightning import MDLM, UDLM
 from lidar_lightning.backbones import smiles
+from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.sampling import sample
 from lidar_lightning.utils.seeding import Generators
 from recipes.qm9_pretrain import started
@@ -128,3 +129,9 @@ def test_the_recipe_begins_with_the_weights_of_either_noise(tmp_path):
     assert isinstance(masks, MDLM) and masks.name == "mdlm-qm9-32x2" and not masks.time_conditioning
     assert all(torch.equal(a, b) for a, b in zip(masks.state_dict().values(), model.state_dict().values(), strict=True))
     assert isinstance(started("uniform", str(tmp_path / "udlm")), UDLM)
+
+
+def test_the_shipped_checkpoint_draws_molecules():
+    model = MDLM.from_pretrained("mdlm-qm9-small")
+    strings = model.decode(sample(model, model.solver(24), Generators(range(48)), None).samples)
+    assert sum(parse(text) is not None for text in strings) > 36 and len(set(strings)) > 40

@@ -9,7 +9,7 @@ import yaml
 from lidar_lightning.cli import main
 from lidar_lightning.commands.sample import composed, config_of, reward_of
 from lidar_lightning.utils.tables import read_csv
-from tests.conftest import tiny
+from tests.conftest import tiny, tiny_mdlm
 from tests.pipelines import build
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,8 @@ def test_the_configuration_is_that_of_the_model_or_of_its_class(tmp_path):
     assert config_of("shapes-flux") == ROOT / "configs" / "shapes-flux" / "lidar.yaml"
     build("StableDiffusionXL").save_pretrained(tmp_path / "mine")
     tiny().save_pretrained(tmp_path / "molecules")
+    tiny_mdlm().save_pretrained(tmp_path / "masks")
+    assert config_of("mdlm-qm9-small") == config_of(str(tmp_path / "masks")) == ROOT / "configs/qm9-masks/lidar.yaml"
     assert config_of(str(tmp_path / "mine")) == ROOT / "configs" / "sdxl" / "lidar.yaml"
     assert config_of(str(tmp_path / "molecules")) == ROOT / "configs" / "qm9" / "lidar.yaml"
 
