@@ -88,7 +88,7 @@ def dpo_steps(backbone: Any, model: FullSize, pairs: int, repeats: int, dtype: t
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-5)
     chosen, rejected = (backbone.prior(Generators(range(i, i + pairs), backbone.device)) for i in (0, pairs))
-    condition = backbone.encode([PROMPT] * pairs)
+    condition = backbone.told([PROMPT] * pairs)
     for step in range(repeats + 1):
         begin = _now()
         with torch.autocast(backbone.device.type, dtype, enabled=dtype != torch.float32):

@@ -13,10 +13,7 @@ NAMES = {"sd15": "SD 1.5, 100 steps", "sdxl": "SDXL, 100 steps", "flux": "FLUX.1
 BANKS = {"sd15": "DPM-5, n=50", "sdxl": "DPM-8, n=50", "flux": "8 steps, n=50", "z-image": "8 steps, n=50"}
 PLAIN = ["vanilla", "lidar", "restart", "ug", "date", "dpo"]
 ROWS = {"sd15": PLAIN, "sdxl": ["vanilla", "lidar", "lidar-dmd", *PLAIN[2:]], "flux": PLAIN, "z-image": PLAIN}
-WHOLE = {
-    **{("z-image", row): "AnyPipeline has no gradient through single steps" for row in ("ug", "date")},
-    ("z-image", "dpo"): "AnyPipeline is not fine-tuned yet",
-}
+WHOLE = {("z-image", row): "AnyPipeline has no gradient through single steps" for row in ("ug", "date")}
 """Rows that cannot be, and why."""
 PUBLISHED: dict[tuple[str, str], tuple[float, float | str]] = {
     ("sd15", "vanilla"): (7.07, 8.90), ("sd15", "ug"): (58.36, 28.16), ("sd15", "date"): (32.89, 24.71),

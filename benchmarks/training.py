@@ -111,6 +111,7 @@ def plain(model: str, pairs: int, steps: int, checkpointing: bool, started: Call
     return seconds
 
 
+@torch.no_grad()
 def unet_error(pipe: Any, rows: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     embeds = pipe.encode_prompt([PROMPT], "cpu", 1, False)[0].repeat(rows, 1, 1)
 
@@ -123,6 +124,7 @@ def unet_error(pipe: Any, rows: int) -> Callable[[Tensor, Tensor, Tensor], Tenso
     return error
 
 
+@torch.no_grad()
 def flux_error(pipe: Any, rows: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     embeds, pooled, text_ids = pipe.encode_prompt([PROMPT], None, "cpu")
     side = int(SHAPES["shapes-flux"][0] ** 0.5)
@@ -166,7 +168,7 @@ def in_turn(repeats: int, *arguments: Any) -> dict[str, tuple[float, float]]:
     found: dict[str, list[tuple[list[float], int]]] = {"ours": [], "plain": []}
     for repeat in range(repeats):
         for side in ("ours", "plain") if repeat % 2 else ("plain", "ours"):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
+            with multiprocessing.get_context("fork").Pool(1) as pool:
                 found[side].append(pool.apply(measured, (side, *arguments)))
     return {
         side: (median(s for steps, _ in runs for s in steps), median(memory for _, memory in runs) / 2**20)

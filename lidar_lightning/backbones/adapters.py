@@ -132,8 +132,8 @@ def add_lora(backbone: Backbone, lora: LoRA) -> None:
     They are float32 whatever the backbone is: half precision would round small steps of an optimizer away.
     """
     backbone.requires_grad_(False)
-    layers = [m.weight for name, m in backbone.named_modules() if re.fullmatch(backbone.lora_targets, name)]
-    entries = sum(len(weight) + weight[0].numel() for weight in layers)
+    layers = [m.weight.shape for name, m in backbone.named_modules() if re.fullmatch(backbone.lora_targets, name)]
+    entries = sum(shape[0] + shape[1:].numel() for shape in layers)
     check_memory(f"LoRA of rank {lora.rank} on {len(layers)} layers", lora.rank * entries, TRAINED)
     config = LoraConfig(
         r=lora.rank,

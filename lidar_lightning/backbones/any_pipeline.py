@@ -15,8 +15,9 @@ from lidar_lightning.backbones.adapted import Adapted
 from lidar_lightning.backbones.adapters import OWN, switch_on, weights_in_force
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.pipeline import own_name
+from lidar_lightning.backbones.quantization import NETWORKS, Quantization
 from lidar_lightning.backbones.remembered import Pictures
-from lidar_lightning.backbones.replayed import NETWORKS, ReplayedPipeline
+from lidar_lightning.backbones.replayed import ReplayedPipeline
 from lidar_lightning.backbones.stock_call import check_call, offload_weights, pipeline_class, without_bar
 from lidar_lightning.backbones.vae import latent_space
 from lidar_lightning.backbones.whole import RandomWholeSteps, WholeSteps
@@ -93,6 +94,7 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         lora: dict[str, str] | None = None,
         lora_scales: dict[str, float] | None = None,
         offload: Literal["model", "sequential"] | None = None,
+        quantization: Quantization | None = None,
         call: dict[str, Any] | None = None,
         scheduler: str | None = None,
         scheduler_options: dict[str, Any] | None = None,
@@ -108,6 +110,7 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
             lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
             lora_scales: see the class; None has all that are loaded on at scale 1.
             offload: keep the weights in CPU memory, but for the model or the layers that compute.
+            quantization: of the network's frozen weights, in 8 or 4 bits.
             call, scheduler, scheduler_options, name: see the class.
 
         Raises:
@@ -115,7 +118,7 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         """
         source = str(pretrained_model_name_or_path)
         source = str(asset_path(source) or source)
-        pipe = load_pipeline(pipeline_class(source), source, dtype, variant)
+        pipe = load_pipeline(pipeline_class(source), source, dtype, variant, quantization)
         for adapter, path in (lora or {}).items():
             load_lora(pipe, path, adapter)
         scales = dict.fromkeys(lora, 1.0) if lora and lora_scales is None else lora_scales

@@ -19,6 +19,7 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from lidar_lightning.backbones.adapters import layers
+from lidar_lightning.backbones.quantization import Quantization, quantization_of
 from lidar_lightning.solvers.scheduler import check_scheduler, is_flow
 from lidar_lightning.utils.hub import at_revision
 from lidar_lightning.utils.vocabulary import check_vocabulary
@@ -41,7 +42,9 @@ BARS = (diffusers.utils.logging, transformers_logging)
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | None = None) -> Any:
+def load_pipeline(
+    cls: Any, source: str, dtype: str = "float32", variant: str | None = None, quantization: Quantization | None = None
+) -> Any:
     """A pipeline of that class from a local folder or a hub repository (at NAME@REVISION), without a safety checker.
 
     Raises:
@@ -51,6 +54,7 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
     if dtype not in DTYPES:
         raise ValueError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
     check_components(cls, source)
+    quantized = {"quantization_config": quantization_of(quantization, cls)} if quantization else {}
     unused = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     known = cls._get_signature_types()
     repository, revision = at_revision(source)
@@ -62,6 +66,7 @@ def load_pipeline(cls: Any, source: str, dtype: str = "float32", variant: str | 
                 variant=variant,
                 revision=revision,
                 **{k: v for k, v in unused.items() if k in known},
+                **quantized,
             )
     except (OSError, ValueError, AttributeError, RuntimeError) as error:
         raise ValueError(

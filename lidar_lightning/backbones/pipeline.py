@@ -20,6 +20,7 @@ from lidar_lightning.backbones.adapters import (
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.backbones.loading import load_lora, load_pipeline, make_scheduler
 from lidar_lightning.backbones.prompts import text_encoders
+from lidar_lightning.backbones.quantization import Quantization
 from lidar_lightning.solvers.scheduler import kind_of, schedule_of
 from lidar_lightning.utils.weights import fingerprint
 
@@ -113,6 +114,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
         lora_scales: dict[str, float] | None = None,
         vae_slicing: bool = False,
         vae_tiling: bool = False,
+        quantization: Quantization | None = None,
         **settings: Any,
     ) -> "PipelineBackbone":  # Not Self, which jsonargparse does not resolve.
         """Loads a pipeline from a local folder or a hub repository.
@@ -125,13 +127,14 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
             lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
             lora_scales: see the class; None has all that are loaded on at scale 1, in the pipeline itself too.
             vae_slicing, vae_tiling: decode in pieces, to save memory.
+            quantization: of the network's frozen weights, in 8 or 4 bits.
             settings: the other arguments of the class.
 
         Raises:
             ValueError: if it cannot be found or loaded.
         """
         source = str(pretrained_model_name_or_path)
-        pipe = load_pipeline(cls.pipeline_class, str(asset_path(source) or source), dtype, variant)
+        pipe = load_pipeline(cls.pipeline_class, str(asset_path(source) or source), dtype, variant, quantization)
         for adapter, path in (lora or {}).items():
             load_lora(pipe, path, adapter)
         if vae_slicing:

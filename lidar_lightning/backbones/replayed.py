@@ -28,8 +28,6 @@ from lidar_lightning.solvers.whole import Enough, spaced
 from lidar_lightning.utils.pictures import check_pixels
 from lidar_lightning.utils.seeding import Generators
 
-NETWORKS = ("unet", "transformer")
-"""What pipelines call their denoiser."""
 PROMPT = "a picture"
 PROBED = 256
 """Pixels of the side of a picture that shows how many of them an autoencoder makes of a latent."""

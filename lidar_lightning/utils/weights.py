@@ -13,11 +13,16 @@ from torch import Tensor
 from lidar_lightning.utils.tensor_files import checksum
 
 
+def dequantized(value: Tensor) -> Tensor:
+    """A weight as plain numbers, also where torchao keeps it in a form of its own."""
+    return value.dequantize() if type(value).__module__.startswith("torchao") else value
+
+
 def check_finite_weights(what: str, state: Mapping[str, Tensor]) -> None:
     """Raises ValueError, naming `what` and a tensor, if a weight is NaN or infinite."""
     broken = [
         name
-        for name, value in state.items()
+        for name, value in ((name, dequantized(value)) for name, value in state.items())
         if value.is_floating_point() and value.numel() and not torch.stack(torch.aminmax(value)).isfinite().all()
     ]
     if broken:
@@ -57,7 +62,7 @@ def fingerprint(name: str, *weights: Mapping[str, Tensor]) -> str:
     for tensors in weights:
         for key, value in sorted(tensors.items()):
             digest.update(f"{key}{tuple(value.shape)}".encode())
-            flat = value.detach().flatten()
+            flat = dequantized(value.detach()).flatten()
             digest.update(flat[:: max(1, len(flat) // 4096)].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 

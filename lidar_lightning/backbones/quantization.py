@@ -1,0 +1,36 @@
+"""Networks whose frozen weights are kept in 8 or 4 bits, by torchao or bitsandbytes."""
+
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import diffusers
+
+Quantization = Literal["torchao-int8", "bitsandbytes-8bit", "bitsandbytes-4bit"]
+NETWORKS = ("unet", "transformer")
+"""What pipelines call their denoiser."""
+
+
+def quantization_of(kind: Quantization, cls: Any) -> Any:
+    """What `from_pretrained` of a pipeline class takes to quantize the weights of its network, and of nothing else.
+
+    "torchao-int8" runs anywhere, the others (8 bits, and 4 bits of the kind nf4) on what bitsandbytes supports.
+
+    Raises:
+        ValueError: for another kind, or if its library is not installed.
+    """
+    if kind not in ("torchao-int8", "bitsandbytes-8bit", "bitsandbytes-4bit"):
+        raise ValueError(f"quantization is 'torchao-int8', 'bitsandbytes-8bit' or 'bitsandbytes-4bit', got {kind!r}")
+    library, _, bits = kind.partition("-")
+    if find_spec(library) is None:
+        raise ValueError(f"quantization {kind!r} needs {library}: pip install 'lidar-lightning[quantization]'")
+    config: Any
+    if library == "torchao":
+        from torchao.quantization import Int8WeightOnlyConfig
+
+        config = diffusers.TorchAoConfig(Int8WeightOnlyConfig())
+    elif bits == "8bit":
+        config = diffusers.BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = diffusers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    parts = cls._get_signature_types()
+    return diffusers.PipelineQuantizationConfig(quant_mapping={name: config for name in NETWORKS if name in parts})
