@@ -139,7 +139,7 @@ def test_nothing_is_drawn_or_bounded_twice(model, tmp_path, monkeypatch, caplog)
 
 
 def test_other_models_have_no_bound(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidar_lightning.runs.quality.UDLM", type("Other", (UDLM,), {}))
+    monkeypatch.setattr("lidar_lightning.runs.quality.MoleculeBackbone", type("Other", (UDLM,), {}))
     compare(**given(model, tmp_path, seeds=[0]))
     numbers = json.loads((tmp_path / "summary.json").read_text())["methods"]["vanilla"]
     assert "w1" in numbers and "excess_nelbo" not in numbers
