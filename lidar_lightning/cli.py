@@ -19,7 +19,7 @@ LIGHTNING = ("fit", "predict", "validate")
 
 
 def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
-    """Calls a function with what its command line says, and prints what it returns."""
+    """Calls a function with the arguments of a command line, and prints what it returns."""
     from jsonargparse import auto_cli
 
     from lidar_lightning.commands.lightning import Parser
@@ -28,7 +28,7 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
 
 def configured(command: str, arguments: Sequence[str]) -> None:
-    """A command that takes a configuration; with --help-all, the help of its parser."""
+    """Runs a command that takes a configuration; --help-all shows the whole help of its parser."""
     from lidar_lightning.commands.configs import with_paths
     from lidar_lightning.commands.lightning import Parser, lightning_command
 
@@ -48,7 +48,7 @@ def configured(command: str, arguments: Sequence[str]) -> None:
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Runs what a command line says."""
+    """Runs the command of a command line."""
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", ())
     if command in {"-h", "--help"}:
         print(USAGE)

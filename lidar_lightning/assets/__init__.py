@@ -30,3 +30,8 @@ def check_shipped(folder: Path) -> None:
         path = folder.parent / name
         if path.is_relative_to(folder) and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             raise ValueError(f"{path}, which ships with lidar-lightning, is damaged: install the package again")
+
+
+def shipped_names() -> list[str]:
+    """The names of the shipped checkpoints."""
+    return sorted(path.parent.name for file in ("config.json", "model_index.json") for path in ASSETS.glob(f"*/{file}"))

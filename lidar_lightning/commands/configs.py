@@ -14,15 +14,15 @@ SUFFIX = ".yaml"
 
 
 def shipped() -> dict[str, Path]:
-    """Name, such as "qm9/lidar", to file."""
+    """From each name, such as "qm9/lidar", to its file."""
     return {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.glob(f"*/*{SUFFIX}"))}
 
 
 def find_config(name: str) -> Path:
-    """The file of a path or of a shipped name.
+    """The file that a path or the name of a shipped configuration stands for.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if there is neither such a file nor such a name.
     """
     if Path(name).expanduser().is_file():
         return Path(name).expanduser()

@@ -1,4 +1,4 @@
-"""What a command says beside its result: our messages by one logger, and of others only what a user can act on."""
+"""The messages of a command: ours through one logger, and those of other libraries only if a user can act on them."""
 
 import logging
 import sys
@@ -31,7 +31,7 @@ WARNINGS = (
 
 
 class Noise(logging.Filter):
-    """Drops messages of a logger by how they begin."""
+    """A filter that drops the messages of a logger that begin with certain words."""
 
     def __init__(self, beginnings: tuple[str, ...]):
         super().__init__()
@@ -42,7 +42,7 @@ class Noise(logging.Filter):
 
 
 class Messages(logging.Handler):
-    """Writes our messages to the standard error of the moment, above a progress bar if there is one."""
+    """Writes our messages to the current standard error, above the progress line if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
@@ -55,7 +55,7 @@ FILTERS = {name: Noise(beginnings) for name, beginnings in NOISE.items()}
 
 @contextmanager
 def console(debug: bool = False) -> Iterator[None]:
-    """Shows our messages, and hides the noise of others unless `debug`, while a command runs."""
+    """While a command runs, shows our messages and, unless `debug` is set, hides the noise of other libraries."""
     HANDLER.setLevel(logging.DEBUG if debug else logging.INFO)
     levels = {name: logging.getLogger(name).level for name in OURS}
     with warnings.catch_warnings():

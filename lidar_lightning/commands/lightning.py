@@ -1,4 +1,4 @@
-"""fit, validate and predict, by LightningCLI from a YAML."""
+"""The commands fit, validate and predict, which LightningCLI builds from a YAML."""
 
 import re
 from argparse import ArgumentError
@@ -23,7 +23,7 @@ from lidar_lightning.utils.parser import SettingsParser
 
 
 class Parser(SettingsParser, LightningArgumentParser):
-    """Raises what it finds wrong, with its options and the file where it stands, in place of printing its usage."""
+    """A parser that raises an error, with its options and the file at fault, where it would print its usage."""
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **{**settings, "exit_on_error": False})
@@ -39,7 +39,7 @@ class Parser(SettingsParser, LightningArgumentParser):
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, *rest: Any, **settings: Any
     ) -> Namespace:
-        """jsonargparse hands the null of a nested setting on as the text None: here that is null as well."""
+        """Parses. jsonargparse hands the null of a nested setting on as the text None; here it is null again."""
         given = args if args is None else [re.sub("=None$", "=null", argument) for argument in args]
         return super().parse_args(given, *rest, **settings)
 
@@ -52,7 +52,7 @@ class Parser(SettingsParser, LightningArgumentParser):
 
 
 class LidarCLI(LightningCLI):
-    """LightningCLI with the subcommands that mean something here; classes are named in the YAML."""
+    """LightningCLI with the subcommands that make sense here; the YAML names the classes."""
 
     def __init__(self, *args: Any, **settings: Any):
         super().__init__(*args, **{"parser_class": Parser, **settings})
@@ -85,7 +85,7 @@ class LidarCLI(LightningCLI):
             settings.ckpt_path = str(Path(path).expanduser())
 
     def before_predict(self) -> None:
-        """Raises ValueError if nothing keeps what is going to be drawn."""
+        """Raises ValueError if nothing would keep the samples."""
         writers = [callback for callback in self.trainer.callbacks if isinstance(callback, BasePredictionWriter)]  # type: ignore[attr-defined]
         if getattr(self.model, "out", "") is None and not writers:
             raise ValueError(
@@ -94,7 +94,7 @@ class LidarCLI(LightningCLI):
             )
 
     def after_predict(self) -> None:
-        """Says what was drawn, unless the run was stopped."""
+        """Prints the numbers and paths of the run, unless it was stopped."""
         out = getattr(self.model, "out", None)
         if out and self.trainer.is_global_zero and (expand(out) / "summary.json").is_file():
             print(closing(expand(out)))
@@ -105,7 +105,7 @@ class LidarCLI(LightningCLI):
 
 
 def lightning_command(arguments: Sequence[str] | Mapping[str, Any]) -> None:
-    """Runs fit, validate or predict: arguments as on a command line, or what its parser makes of them."""
+    """Runs fit, validate or predict, from the arguments of a command line or their dictionary."""
     LidarCLI(
         L.LightningModule,
         L.LightningDataModule,

@@ -11,7 +11,7 @@ import yaml
 from lidar_lightning.commands.configs import find_config, shipped
 
 MOST = 64
-"""Samples of a prompt, unless more are asked for: a first look shall not take long."""
+"""The number of samples of a prompt, unless more are asked for: a first look should not take long."""
 TRAINER = {"devices": 1, "logger": False, "enable_checkpointing": False, "enable_model_summary": False}
 EXAMPLES = """examples:
   lidar sample --model udlm-qm9-small --reward RingCount --samples 64
@@ -24,16 +24,27 @@ Settings are those of the shipped configuration of the model, which `lidar confi
 
 
 class Options(argparse.ArgumentParser):
-    """Raises what it finds wrong."""
+    """A parser that raises an error where it would print its usage and exit."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Names options that do not exist before those that are missing, which a misspelt one explains."""
+        unknown = [
+            a
+            for a in args or ()
+            if a.startswith("--") and a != "--" and a.partition("=")[0] not in self._option_string_actions
+        ]
+        if unknown:
+            self.error(f"unrecognized arguments: {unknown[0]}")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        error = argparse.ArgumentError(None, f"{message} (lidar sample --help)")
+        error = argparse.ArgumentError(None, message)
         error.options = list(self._option_string_actions)  # type: ignore[attr-defined]
         raise error
 
 
 def options() -> Options:
-    """The options of the command."""
+    """The parser of the command's options."""
     parser = Options(
         "lidar sample",
         description="Draws samples of high reward, scores them, and writes pictures, tables and a report.",
@@ -43,26 +54,39 @@ def options() -> Options:
     )
     add = parser.add_argument
     add(
-        "prompts", nargs="*", metavar="PROMPT", help="texts, or one .txt, .csv or .jsonl file; none for a model without"
+        "prompts",
+        nargs="*",
+        metavar="PROMPT",
+        help="one or more texts, or one .txt, .csv or .jsonl file; none for a model without prompts",
     )
     add(
         "--model",
         required=True,
-        help="udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; OWNER/REPOSITORY",
+        help="udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; or a hub OWNER/REPOSITORY",
     )
     add("--reward", help="a class of lidar_lightning.rewards, or module:function; by default the configuration's")
-    add("--keep", metavar="TOKENS", help="with which every SMILES string begins; with *, a template of free tokens")
-    add("--samples", type=int, help=f"of each prompt; by default the configuration's, at most {MOST}")
-    add("--out", help="folder of the run; by default outputs/sample-1, -2, ...")
-    add("--seed", type=int, default=0, help="of all sampling (0)")
-    add("--ckpt_path", metavar="CHECKPOINT", help="weights or adapters that `lidar fit` trained")
+    add(
+        "--keep",
+        metavar="TOKENS",
+        help="the tokens with which every SMILES string begins; or, with *, a template of free tokens",
+    )
+    add("--samples", type=int, help=f"number of samples of each prompt; by default the configuration's, at most {MOST}")
+    add("--out", help="the folder of the run; by default outputs/sample-1, -2, ...")
+    add("--seed", type=int, default=0, help="the seed of all random numbers; by default 0")
+    add("--ckpt_path", metavar="CHECKPOINT", help="the weights or adapters that `lidar fit` trained")
     add("-c", "--config", help="the configuration whose settings to take, by default that of the model")
     return parser
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """A configuration as a dictionary."""
+    """Reads a configuration as a dictionary."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def arguments_of(settings: Any, part: str) -> dict[str, Any]:
+    """The arguments of the model or the data of a configuration; none if it has no such part."""
+    found = settings.get(part) if isinstance(settings, dict) else None
+    return (found.get("init_args") if isinstance(found, dict) else None) or {}
 
 
 def model_of(settings: dict[str, Any]) -> str | None:
@@ -72,7 +96,7 @@ def model_of(settings: dict[str, Any]) -> str | None:
 
 
 def config_of(model: str) -> Path:
-    """The shipped configuration of a model: the one that names it, or one of the same class of pipeline.
+    """The shipped configuration of a model: the one that names the model, or one for the same class of pipeline.
 
     Raises:
         ValueError: if there is none.
@@ -102,7 +126,7 @@ def config_of(model: str) -> Path:
 
 
 def reward_of(name: str) -> dict[str, Any]:
-    """A reward of a configuration: module:function is a function of one's own, any other name a class."""
+    """How a configuration writes a reward: module:function is a function of your own, any other name a class."""
     if ":" in name:
         return {"class_path": "lidar_lightning.rewards.CallableReward", "init_args": {"path": name}}
     return {"class_path": name if "." in name else f"lidar_lightning.rewards.{name}"}
@@ -114,13 +138,18 @@ def fresh_folder(home: str = "outputs") -> str:
 
 
 def composed(arguments: Sequence[str]) -> dict[str, Any]:
-    """The configuration that a command line asks for, for `predict`.
+    """The configuration for `predict` that a command line stands for.
 
     Raises:
-        ValueError: if no configuration is known for the model, or a number is below 1.
+        ValueError: if no configuration is known for the model, if the one that is given draws no samples, if a prompt
+            is missing, or if the seed is negative.
     """
     given = options().parse_args(list(arguments))
+    if given.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {given.seed}")
     settings = settings_of(find_config(given.config) if given.config else config_of(given.model))
+    if "backbone" not in arguments_of(settings, "model") or "samples" not in arguments_of(settings, "data"):
+        raise ValueError(f"--config {given.config} draws no samples: give one of `lidar predict`, such as qm9/lidar")
     model, data = settings["model"]["init_args"], settings["data"]["init_args"]
     model["backbone"]["init_args"]["pretrained_model_name_or_path"] = given.model
     if given.keep:
@@ -146,7 +175,7 @@ def composed(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def sample_command(arguments: Sequence[str]) -> None:
-    """Draws what a command line asks for."""
+    """Draws the samples that a command line asks for."""
     if {"-h", "--help"} & set(arguments):
         print(options().format_help())
         return

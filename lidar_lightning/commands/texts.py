@@ -46,6 +46,7 @@ Settings of the model, as --model.init_args.X:
   candidates    samples drawn for each one that is kept
   rounds        in which candidates are drawn, each from all that was found before
   moves         Metropolis moves of every sample at the end
+  smoothing     chance, in a bank of tokens, that a token counts as any token; null for what suits the model's noise
   metrics       rewards that are scored, but do not guide
   seed, out, method, training_data
 

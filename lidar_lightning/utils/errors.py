@@ -106,7 +106,8 @@ def _said(links: list[BaseException], homes: Sequence[str]) -> str:
     if text.startswith("Import path "):
         return f"{text}: give the path of one"
     if text.startswith("the following arguments are required"):
-        return f"{text}: give them in the YAML (--config FILE) or as options, see --help"
+        takes = "--config" in [string for link in links for string in getattr(link, "options", ())]
+        return f"{text}{': give a configuration, -c NAME or FILE, or these as options' * takes} (see --help)"
     if text.startswith("Unexpected config"):
         return f"a configuration is a YAML of keys and values, got {text.partition(':')[2].strip() or 'nothing'}"
     return text

@@ -1,5 +1,6 @@
 """Our own models on disk and on the Hugging Face hub: loaded with messages that say what was looked for."""
 
+import difflib
 import json
 from contextlib import redirect_stdout
 from io import StringIO
@@ -11,7 +12,7 @@ from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
-from lidar_lightning.assets import asset_path
+from lidar_lightning.assets import asset_path, shipped_names
 from lidar_lightning.utils.errors import closest
 from lidar_lightning.utils.hub import at_revision
 from lidar_lightning.utils.weights import check_weights, save_weights
@@ -53,8 +54,10 @@ class HubModel(PyTorchModelHubMixin):
         try:
             return cls.from_hub(str(source), strict=True, **{"revision": revision, **settings})
         except ABSENT as error:
+            near = difflib.get_close_matches(str(name), shipped_names(), 1, 0.8)
             raise ValueError(
-                f"no {what} at {str(name)!r}: it is neither a shipped name, a folder with config.json and "
+                f"no {what} at {str(name)!r}: {f'did you mean {near[0]}? ' if near else ''}"
+                f"it is neither a shipped name, a folder with config.json and "
                 f"model.safetensors, nor a hub repository within reach{advice} ({error})"
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:

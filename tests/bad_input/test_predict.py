@@ -3,7 +3,7 @@
 import pytest
 
 MODEL = """
-steps=1.5 | model.steps: expected int, got 1.5
+steps=1.5 | model.steps: expected int or null, got 1.5
 steps=-3 | a solver needs at least 1 step, got -3
 steps=many | model.steps: expected int, got many
 scale=-1 | scale must be finite and at least 0, got -1

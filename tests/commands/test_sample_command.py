@@ -74,6 +74,11 @@ def test_a_reward_is_a_class_or_a_function():
         (["--model", "udlm-qm9-small", "--samples", "x"], "invalid int value: 'x'"),
         (["--model", "udlm-qm9-small", "--samples", "0"], "samples and batch_size must be at least 1, got 0"),
         (["--model", "udlm-qm9-small", "--reward", "RingCont"], "did you mean lidar_lightning.rewards.RingCount?"),
+        (["--model", "udlm-qm9-small", "--seed", "-1"], "--seed must be at least 0, got -1"),
+        (["--model", "udlm-qm9-small", "-c", "qm9/compare"], "--config qm9/compare draws no samples"),
+        (["--model", "udlm-qm9-small", "-c", "qm9/dpo"], "--config qm9/dpo draws no samples"),
+        (["--model", "udlm-qm9-smal"], "did you mean udlm-qm9-small?"),
+        (["a circle", "--modle", "shapes-sd"], "there is no option --modle: did you mean --model?"),
         (["--model", "udlm-qm9-small", "--sample", "3"], "there is no option --sample: did you mean --samples?"),
     ],
 )
