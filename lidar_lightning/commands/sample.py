@@ -26,7 +26,7 @@ Settings are those of the shipped configuration of the model, which `lidar confi
 class Options(argparse.ArgumentParser):
     """A parser that raises an error where it would print its usage and exit."""
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Names options that do not exist before those that are missing, which a misspelt one explains."""
         unknown = [
             a
@@ -62,7 +62,7 @@ def options() -> Options:
     add(
         "--model",
         required=True,
-        help="udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; or a hub OWNER/REPOSITORY",
+        help="udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux, which ship; a folder; or OWNER/REPOSITORY",
     )
     add("--reward", help="a class of lidar_lightning.rewards, or module:function; by default the configuration's")
     add(

@@ -34,7 +34,7 @@ class LiDARSettings:
         rounds: number of rounds in which the candidates are drawn, at least 1; those of each round join the samples
             from which the next round restarts.
         moves: number of Metropolis moves that every sample makes at the end, see `samplers.moves`.
-        smoothing: of a bank of tokens, the chance in [0, 1) that a token of a member is any token: more keeps guidance
+        smoothing: for a bank of tokens, the chance in [0, 1) that a token of a member is any token: more keeps guidance
             alive after many tokens are settled, less is truer to the members. None is 0 for uniform noise, and 0.02 for
             masks.
 
