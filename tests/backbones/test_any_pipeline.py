@@ -2,12 +2,10 @@
 
 import inspect
 
-import pandas as pd
 import pytest
 import torch
-import yaml
 
-from lidar_lightning import AnyPipeline, LiDARModule, Lookahead, StableDiffusion, backbones, cli, guide, samplers
+from lidar_lightning import AnyPipeline, LiDARModule, Lookahead, StableDiffusion, backbones, guide, samplers
 from lidar_lightning.modules import SamplingModule
 from lidar_lightning.rewards import CallableReward, score
 from lidar_lightning.samplers import SMC, BestOfN
@@ -85,39 +83,6 @@ def test_packed_spaces_tell_aspect_ratios_apart():
     pipe = pipelines.build("Flux")
     wide, square = (AnyPipeline(pipe, {"height": h, "width": w}) for h, w in ((16, 64), (32, 32)))
     assert wide.space.endswith("-16x4x16") and square.space.endswith("-16x8x8")
-
-
-def test_a_folder_is_predicted_from_by_the_command_and_a_run_is_resumed(tmp_path):
-    modern_pipelines.build("ZImage").save_pretrained(tmp_path / "z-image")
-    reward = {"path": f"{__name__}:brightness", "name": "brightness", "modality": "image"}
-    model = {
-        "backbone": {
-            "class_path": "lidar_lightning.AnyPipeline.from_pretrained",
-            "init_args": {
-                "pretrained_model_name_or_path": str(tmp_path / "z-image"),
-                "call": {"height": 32, "width": 32, "guidance_scale": 3.0},
-            },
-        },
-        "reward": {"class_path": "lidar_lightning.rewards.CallableReward", "init_args": reward},
-        "lookahead": {"class_path": "lidar_lightning.Lookahead", "init_args": {"steps": 2, "n": 4}},
-        "steps": STEPS, "temperature": 0.5, "out": str(tmp_path / "run"),
-    }  # fmt: skip
-    data = {"prompts": ["a cat", "two dogs"], "samples": 3, "batch_size": 2}
-    config = {
-        "model": {"class_path": "lidar_lightning.LiDARModule", "init_args": model},
-        "data": {"class_path": "datamodules.PromptDataModule", "init_args": data},
-        "trainer": {"accelerator": "cpu", "logger": False, "enable_progress_bar": False},
-    }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    assert cli.main(["predict", "-c", str(tmp_path / "config.yaml")]) == 0
-    images = tmp_path / "run" / "images"
-    before = {path.name: path.read_bytes() for path in images.iterdir()}
-    scores = pd.read_csv(tmp_path / "run" / "samples.csv")["brightness"]
-    next(images.iterdir()).unlink()
-    assert cli.main(["predict", "-c", str(tmp_path / "config.yaml")]) == 0
-    assert {path.name: path.read_bytes() for path in images.iterdir()} == before and len(before) == 6
-    again = pd.read_csv(tmp_path / "run" / "samples.csv")["brightness"]
-    torch.testing.assert_close(torch.tensor(again), torch.tensor(scores), rtol=1e-4, atol=1e-3)
 
 
 def test_what_only_runs_as_a_whole_is_not_stepped(reward):
