@@ -28,6 +28,7 @@ def command(tmp_path, monkeypatch):
         settings |= {"cache": str(tmp_path / "scores"), "api_key_env": "SCORER_KEY"}
         lidar = {
             "backbone": backbone, "steps": 3, "out": str(tmp_path / "run"), "lookahead": {"steps": 2, "n": SIZE},
+            "ess": 0.5,  # the published form, which scores each sample once
             "reward": {"class_path": "lidar_lightning.rewards.HTTPScorer", "init_args": settings},
         }  # fmt: skip
         config = {
