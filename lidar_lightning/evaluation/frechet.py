@@ -28,8 +28,6 @@ def encoder_features(vae: Any, pictures: Tensor, batch_size: int = 64) -> Tensor
 def frechet_distance(features: Tensor, others: Tensor) -> float:
     """The Fréchet distance between two sets of features (n, d) and (m, d), each taken as a Gaussian.
 
-        |mean - mean'|^2 + trace(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
-
     Raises:
         ValueError: if one of them has no more rows than columns, so that its covariance would be singular.
 
@@ -41,10 +39,23 @@ def frechet_distance(features: Tensor, others: Tensor) -> float:
             f"a Fréchet distance in {features.shape[1]} features needs more samples than that in both sets, got "
             f"{fewest}"
         )
-    features, others = features.double(), others.double()
-    one, other = features.T.cov(), others.T.cov()
-    values, vectors = torch.linalg.eigh(one)
+    return gaussian_distance(moments(features), moments(others))
+
+
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (d,) and covariance (d, d) of features (n, d), float64."""
+    return features.double().mean(0), features.double().T.cov()
+
+
+def gaussian_distance(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> float:
+    """The Fréchet distance of two Gaussians, each given by its mean and covariance.
+
+        |mean - mean'|^2 + trace(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
+
+    Source: Heusel et al., arXiv 1706.08500.
+    """
+    (mean, covariance), (mean_, covariance_) = one, other
+    values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    shared = torch.linalg.eigvalsh(root @ other @ root).clamp_min(0).sqrt().sum()
-    gap = (features.mean(0) - others.mean(0)).square().sum()
-    return (gap + one.trace() + other.trace() - 2 * shared).item()
+    shared = torch.linalg.eigvalsh(root @ covariance_ @ root).clamp_min(0).sqrt().sum()
+    return ((mean - mean_).square().sum() + covariance.trace() + covariance_.trace() - 2 * shared).item()

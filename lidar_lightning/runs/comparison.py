@@ -11,6 +11,7 @@ from torch import Tensor
 from lidar_lightning.backbones.base import Backbone
 from lidar_lightning.rewards.base import Reward, score, scored_rewards
 from lidar_lightning.runs.budgets import afforded, measured_rates
+from lidar_lightning.runs.finish import objectives
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.inputs import check_counts, check_methods, check_parts, check_prompts, check_references
 from lidar_lightning.runs.parts import Part
@@ -216,6 +217,8 @@ class Comparison:
                 **tabulate(found, self.reward, self.rewards, self.backbone.modality, self.training_data, keeps, beside),
                 "reward_name": self.reward.name,
                 "higher_is_better": self.reward.higher_is_better,
+                "objectives": objectives(self.reward),
+                "lower_is_better": [reward.name for reward in self.rewards if not reward.higher_is_better],
                 "modality": self.backbone.modality,
                 "settings": {name: getattr(self, name) for name in ("steps", "budget_unit", "temperature")}
                 | {"prompts": len(self.prompts)}

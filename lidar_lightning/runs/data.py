@@ -28,6 +28,7 @@ class Method:
         folder: the folder to which the names of picture files in `samples` are relative.
         diagnostics: a table with at least the columns step and ess, or None.
         colour: its CSS colour in every plot.
+        before: the lookaheads of its banks, with one column per reward and, of molecules, the sample; None without any.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Method:
     folder: Path
     diagnostics: pd.DataFrame | None
     colour: str
+    before: pd.DataFrame | None = None
 
     @property
     def valid(self) -> np.ndarray:
@@ -44,6 +46,15 @@ class Method:
         if not self.molecules:
             return np.ones(len(self.samples), dtype=bool)
         return np.array([molecule is not None for molecule in self.molecules], dtype=bool)
+
+    def earlier(self, reward: str) -> np.ndarray | None:
+        """The scores (n,) of the valid lookaheads by this reward, or None without any."""
+        if self.before is None or reward not in self.before:
+            return None
+        values = column_values(self.before, reward)
+        if "sample" in self.before:
+            values = values[[parse(text) is not None for text in self.before["sample"]]]
+        return values[~np.isnan(values)]
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,10 @@ class Run:
     """Of a comparison: reward to method to points (network calls, mean, lower and upper end of its interval)."""
     over: str = "network calls per sample"
     """What the points of the curves are over."""
+    objectives: dict[str, bool] = field(default_factory=dict)
+    """The rewards that the guiding one weighs, by column, and whether higher is better; none if it is a single one."""
+    lower: frozenset[str] = frozenset()
+    """The rewards of which lower is better."""
 
 
 def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") -> Run:
@@ -78,7 +93,8 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
             raise ValueError(
                 f"the picture {outside[0]!r} lies outside the run: samples.csv in {str(home)!r} is damaged"
             )
-        methods.append(Method(name, numbers, samples, molecules, home, diagnostics, colours[name]))
+        before = _read_csv([at / "lookahead_scores.csv" for at in places], [])
+        methods.append(Method(name, numbers, samples, molecules, home, diagnostics, colours[name], before))
     columns = reward_columns(methods)
     reward = summary.get("reward_name", columns[0] if columns else None)
     if columns and reward not in columns:
@@ -86,8 +102,13 @@ def read_run(folder: Path, summary: dict[str, Any], modality: str = "molecule") 
     title = str(summary.get("title") or f"Run {folder.resolve().name}")
     higher = bool(summary.get("higher_is_better", True))
     settings, curves = summary.get("settings") or {}, summary.get("curves") or {}
+    weighed = summary.get("objectives") or {}
+    if not isinstance(weighed, dict) or not set(weighed) <= set(columns):
+        raise ValueError(f'"objectives" in summary.json must be columns of the samples, {columns}, got {weighed!r}')
+    lower = frozenset(map(str, summary.get("lower_is_better") or ()))
     over = str(summary.get("curves_over", Run.over))
-    return Run(title, methods, settings, reward if columns else None, higher, curves, over)
+    named, weighed = (reward, weighed) if columns else (None, {})
+    return Run(title, methods, settings, named, higher, curves, over, weighed, lower)
 
 
 def method_colours(names: Iterable[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from lidar_lightning.rewards import Reward, utility
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.parts import Part
 from lidar_lightning.runs.report import write_report
-from lidar_lightning.runs.summary import summarise, with_reward
+from lidar_lightning.runs.summary import all_scores, summarise, with_reward
 from lidar_lightning.utils.tables import write_csv
 
 SHOWN_LOOKAHEADS = 4
@@ -46,6 +46,7 @@ def finish(
     parts = with_reward(parts, reward)
     run.write(parts)
     write_lookaheads(run, banks, reward, backbone)
+    write_bank_scores(run, banks, reward, backbone)
     numbers = summarise(parts, reward, banks, backbone.modality, training_data, evaluations)
     if isinstance(backbone, MoleculeBackbone) and backbone.keep is not None:
         numbers["violations"] = float(count_violations([text for part in parts for text in part.decoded]))
@@ -54,6 +55,7 @@ def finish(
             "methods": {settings["method"]: numbers},
             "reward_name": reward.name,
             "higher_is_better": reward.higher_is_better,
+            "objectives": objectives(reward),
             "modality": backbone.modality,
             "settings": settings,
         }
@@ -77,3 +79,25 @@ def write_lookaheads(run: RunFolder, banks: Sequence[LookaheadBank], reward: Rew
         ]
     if rows:
         write_csv(run.folder / "lookaheads.csv", pd.DataFrame(rows))
+
+
+def write_bank_scores(run: RunFolder, banks: Sequence[LookaheadBank], reward: Reward, backbone: Backbone) -> None:
+    """Writes lookahead_scores.csv (prompt, of molecules sample, one column per reward) with all members of the banks.
+
+    They show each reward before guidance. A reward that is relative to what it is scored with is left out.
+    """
+    tables = []
+    for bank in banks:
+        scores = all_scores(bank.rewards, reward)
+        if reward.relative:
+            scores.pop(reward.name, None)
+        of = {"sample": backbone.decode(bank.samples)} if backbone.modality == "molecule" else {}
+        columns = {name: value.tolist() for name, value in scores.items()}
+        tables.append(pd.DataFrame({"prompt": bank.provenance.prompt, **of, **columns}))
+    if tables:
+        write_csv(run.folder / "lookahead_scores.csv", pd.concat(tables))
+
+
+def objectives(reward: Reward) -> dict[str, bool]:
+    """The rewards that the guiding one weighs, by name, and whether higher is better; none if it is a single one."""
+    return {one.name: one.higher_is_better for one in reward.components} if len(reward.components) > 1 else {}

@@ -8,6 +8,7 @@ RUN/images/*.png             for image models: every sample, with prompt, index,
 RUN/grids/*.png              for image models: the samples of each prompt
 RUN/lookaheads/*.png         for image models: the best lookahead samples of each prompt
 RUN/lookaheads.csv           the best lookahead samples of each prompt with their rewards
+RUN/lookahead_scores.csv     every lookahead sample of each prompt with every score: the rewards before guidance
 RUN/samples.csv, .parquet    every sample with every score; in the CSV an apostrophe stands before what a spreadsheet
                              would take for a formula, which `tables.read_csv` removes
 RUN/diagnostics.csv          what the guidance did at each step

@@ -5,14 +5,18 @@ import io
 import math
 import random
 import re
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image, ImageSequence
 from rdkit import Chem
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from lidar_lightning.rewards.combine import pareto_rank
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.runs.data import Method, Run, column_values
 from lidar_lightning.runs.folder import prompt_name
@@ -21,6 +25,7 @@ from lidar_lightning.utils.tables import read_csv
 
 SHOWN = 12
 SHOWN_PER_PROMPT = 6
+SHOWN_FRONT = 24
 LARGEST = 1024
 """Pixels to a side that a picture of the page has at most."""
 PALETTE = {6: (0.0, 0.0, 0.0), 7: (0.0, 0.0, 1.0), 8: (1.0, 0.0, 0.0), 9: (0.0, 1.0, 0.0)}
@@ -56,12 +61,34 @@ def molecule_section(run: Run) -> str:
             for label, chosen, total in grids
             if chosen
         )
+        body += front(run, method, list(unique))
         bank = [(text, parse(text), float(value)) for text, value in lookaheads(method) if value][:SHOWN]
         if bank:
             tiles = "".join(_tile(*one) for one in bank)
             body += f'<h4>Best lookaheads of the bank, where it began</h4><div class="grid">{tiles}</div>'
         blocks.append(f'{head}<p class="note">{counts}.</p>{body}')
     return section("Molecules", "".join(blocks)) if blocks else ""
+
+
+def front(run: Run, method: Method, places: Sequence[int]) -> str:
+    """Of a reward that weighs several, the molecules at these places of the samples sorted by Pareto front: those to
+    which no other is superior in one objective without being inferior in another come first, by reward within a front.
+    """
+    columns = {name: column_values(method.samples, name)[list(places)] for name in run.objectives}
+    if not columns or not len(places) or any(np.isnan(values).any() for values in columns.values()):
+        return ""
+    signs = np.array([1 if higher else -1 for higher in run.objectives.values()])
+    ranks = pareto_rank(torch.from_numpy(np.stack(list(columns.values())) * signs[:, None]))
+    rewards, sign = column_values(method.samples, run.reward)[list(places)], -1 if run.higher_is_better else 1
+    order = sorted(range(len(places)), key=lambda place: (-ranks[place], sign * rewards[place], place))[:SHOWN_FRONT]
+    strings, tiles = method.samples["sample"].tolist(), ""
+    for place in order:
+        told = [f"front {1 - ranks[place]:.0f}", *(f"{name} {values[place]:.3g}" for name, values in columns.items())]
+        row = places[place]
+        tiles += _tile(strings[row], method.molecules[row], rewards[place], " · ".join(told))
+    first = int((ranks == 0).sum())
+    title = f"By Pareto front of {', '.join(columns)}: {len(order)} of {len(places)}, {first} in the first front"
+    return f'<h4>{escape(title)}</h4><div class="grid">{tiles}</div>'
 
 
 def picture_section(run: Run) -> str:
@@ -134,11 +161,12 @@ def smaller(image: Image.Image) -> Image.Image:
     return copy
 
 
-def _tile(text: str, mol: Chem.Mol | None, value: float) -> str:
+def _tile(text: str, mol: Chem.Mol | None, value: float, told: str = "") -> str:
     drawing = '<div class="invalid">invalid</div>' if mol is None else _drawing(mol)
     shown, text = "" if math.isnan(value) else f"<b>{value:.4g}</b>", escape(text)
+    note = f'<p class="note">{escape(told)}</p>' if told else ""
     return f'''<figure class="tile">{drawing}
-<figcaption>{shown}<code title="{text}">{text}</code></figcaption></figure>'''
+<figcaption>{shown}<code title="{text}">{text}</code></figcaption>{note}</figure>'''
 
 
 def _drawing(mol: Chem.Mol) -> str:

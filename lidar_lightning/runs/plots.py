@@ -10,12 +10,14 @@ from lidar_lightning.runs.data import Method, Run, column_values, method_colours
 
 
 def histograms(run: Run, reward: str) -> str:
-    """Histograms of one reward on common axes, one row for each method."""
-    found = []
+    """Histograms of one reward on common axes: a row for each method, under one for its lookaheads if it has any."""
+    found: list[tuple[str, str, np.ndarray]] = []
     for method in run.methods:
+        if (before := method.earlier(reward)) is not None:
+            found.append(("lookaheads" if len(run.methods) == 1 else f"{method.name}, bank", "var(--soft)", before))
         values = column_values(method.samples, reward)
-        found.append((method, values[method.valid & ~np.isnan(values)]))
-    every = np.concatenate([values for _, values in found])
+        found.append((method.name, method.colour, values[method.valid & ~np.isnan(values)]))
+    every = np.concatenate([values for *_, values in found])
     if not len(every):
         return '<p class="note">No valid sample has a finite score.</p>'
     low, high = every.min(), every.max()
@@ -23,19 +25,19 @@ def histograms(run: Run, reward: str) -> str:
         edges = np.arange(low - 0.5, high + 1)
     else:
         edges = np.linspace(low, high, 41) if high > low else np.array([low - 0.5, low + 0.5])
-    shares = [np.histogram(values, edges)[0] / max(len(values), 1) for _, values in found]
+    shares = [np.histogram(values, edges)[0] / max(len(values), 1) for *_, values in found]
     top, width, row = max(share.max() for share in shares), 440, 84
     scale = width / (edges[-1] - edges[0])
     body = ""
-    for place, ((method, values), share) in enumerate(zip(found, shares, strict=True)):
+    for place, ((name, colour, values), share) in enumerate(zip(found, shares, strict=True)):
         base = (place + 1) * row
         for start, end, part in zip(edges[:-1], edges[1:], share, strict=True):
             if part:
                 x, w, h = (start - edges[0]) * scale, (end - start) * scale, max(part / top * (row - 36), 0.7)
                 body += f'<rect x="{x + 0.5:.1f}" y="{base - h:.1f}" width="{max(w - 1, 1):.1f}" height="{h:.1f}" '
-                body += f'style="fill:{method.colour}"/>'
+                body += f'style="fill:{colour}"/>'
         body += f'<path class="axis" d="M0 {base}H{width}"/>'
-        body += f'<text x="0" y="{base - row + 26}">{escape(_short(method.name, 40))}</text>'
+        body += f'<text x="0" y="{base - row + 26}">{escape(_short(name, 40))}</text>'
         if not len(values):
             body += f'<text class="tick" x="0" y="{base - 6}">no valid samples</text>'
         else:

@@ -17,11 +17,11 @@ from lidar_lightning.utils.files import expand, write_atomically
 
 SHOWN = 12
 KEY_COLUMNS = (
-    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "excess_nelbo", "w1", "top_10",
-    "policy_reward", "scoring_calls", "calls", "nfe", "seconds",
+    "reward", "reward_valid", "valid", "unique", "novel", "accuracy", "diversity", "kl_score", "fcd", "filters",
+    "excess_nelbo", "w1", "top_10", "policy_reward", "scoring_calls", "calls", "nfe", "seconds",
 )  # fmt: skip
-LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "w1", "loss"}
-NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count"}
+LOWER_IS_BETTER = {"nfe", "calls", "seconds", "ms", "memory", "nelbo", "w1", "loss", "fcd"}
+NEUTRAL = {"samples", "seed", "n", "steps", "scale", "temperature", "count", "snn"}
 
 
 def write_report(run: str | Path) -> Path:
@@ -186,7 +186,7 @@ def _best(run: Run, column: str) -> float | None:
     words = set(column.split("_"))
     if len(set(values)) < 2 or column in NEUTRAL:
         return None
-    lower = bool(words & LOWER_IS_BETTER)
+    lower = bool(words & LOWER_IS_BETTER) or column in run.lower
     if column in ("reward", "reward_valid", run.reward):
         lower = not run.higher_is_better
     return min(values) if lower else max(values)

@@ -7,31 +7,39 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lidar_lightning.evaluation.distribution import PAIRED, distribution_metrics
 from lidar_lightning.evaluation.molecules import molecule_metrics
 from lidar_lightning.evaluation.pictures import diversity_within
 from lidar_lightning.evaluation.quality import fingerprint_diversity
 from lidar_lightning.lookahead.bank import LookaheadBank
 from lidar_lightning.rewards import Reward, utility
+from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.runs.parts import Part
 from lidar_lightning.utils.smiles_io import read_smiles
 
 
 def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
-    """The parts with the guiding reward among their scores, even if it combines others.
+    """The parts with the guiding reward, and what it weighs, among their scores, also where it combines others.
 
-    A combination is relative to the samples on which it is computed, which are those of all these parts.
+    A combination is relative to the samples that it is computed on: all of these parts.
     """
-    if reward.name in parts[0].scores:
-        return list(parts)
     stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
-    values = reward.from_scores(stored).split([len(part.samples) for part in parts])
+    sizes = [len(part.samples) for part in parts]
+    found = {name: value.split(sizes) for name, value in all_scores(stored, reward).items()}
     return [
-        replace(part, scores={reward.name: value, **part.scores}) for part, value in zip(parts, values, strict=True)
+        replace(part, scores={name: value[place] for name, value in found.items()}) for place, part in enumerate(parts)
     ]
 
 
-PAIRED = 2048
-"""Molecules whose pairs are compared, at most: their number grows with the square."""
+def all_scores(stored: Mapping[str, Tensor], reward: Reward) -> dict[str, Tensor]:
+    """Stored scores (n,) by name, after those of the guiding reward and of the rewards that it weighs, if they follow
+    from the stored ones."""
+    own = [one for one in (reward, *reward.components) if one.name not in stored]
+    return {**{one.name: utility(one, one.from_scores(stored)) for one in own}, **stored}
+
+
+UNTOLD = ("validity",)
+"""Rewards whose mean over valid molecules says nothing."""
 
 
 def picture_metrics(parts: Sequence[Part], scores: Tensor, stored: Mapping[str, Tensor]) -> dict[str, float]:
@@ -51,8 +59,10 @@ def sample_metrics(
 ) -> dict[str, float]:
     """The metrics of the samples of a run.
 
-    Pictures have those of `picture_metrics`. Molecules have those of `molecule_metrics` and the `fingerprint_diversity`
-    of at most 2,048 of them, which is 0 if fewer than two are valid."""
+    Pictures have those of `picture_metrics`. Molecules have those of `molecule_metrics` and `distribution_metrics`, the
+    mean of every stored reward over the valid ones, by its name, and the `fingerprint_diversity` of at most 2,048 of
+    them, which is 0 if fewer than two are valid.
+    """
     parts = with_reward(parts, reward)
     stored = {name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores}
     scores = stored[reward.name]
@@ -61,7 +71,14 @@ def sample_metrics(
     strings = [text for part in parts for text in part.decoded]
     diversity = fingerprint_diversity(strings[:: -(-len(strings) // PAIRED)])
     found = molecule_metrics(strings, set(read_smiles(training_data)), scores)
-    return {**found, "diversity": 0.0 if math.isnan(diversity) else diversity}
+    valid = torch.tensor([parse(text) is not None for text in strings])
+    means = {name: value[valid].mean().item() for name, value in stored.items() if name not in UNTOLD and valid.any()}
+    return {
+        **found,
+        **{name: value for name, value in means.items() if name not in found},
+        "diversity": 0.0 if math.isnan(diversity) else diversity,
+        **distribution_metrics(strings, training_data),
+    }
 
 
 def lookahead_metrics(reward: Reward, banks: Sequence[LookaheadBank]) -> dict[str, float]:

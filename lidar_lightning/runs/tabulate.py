@@ -77,6 +77,7 @@ def tabulate(
             {**sample_metrics(runs[cell], reward, modality, training_data), **(beside or {}).get(cell, {})}
             for cell in cells
         ]
+        named = dict.fromkeys(name for numbers in metrics for name in numbers)
         costs = [part.spent for part in parts]
         calls = mean([cost["network"] for cost in costs])
         prompts, seeds = zip(
@@ -91,7 +92,7 @@ def tabulate(
         half = lines["reward"].half
         methods[row] = {
             **({"keep": keeps[row]} if keeps else {}),
-            **{name: mean_of_known([numbers[name] for numbers in metrics]) for name in metrics[0]},
+            **{name: mean_of_known([numbers.get(name) for numbers in metrics]) for name in named},
             "calls": calls,
             "nfe": mean([cost["nfe"] for cost in costs]),
             "backward": mean([cost["backward"] for cost in costs]),
