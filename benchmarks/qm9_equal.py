@@ -45,8 +45,11 @@ STEPS, BATCH, PART, REFERENCE_SEED = 32, 256, 1024, 1_000_000
 COLUMNS = ["reward", "valid", "excess NELBO", "diversity", "unique", "novel", "W1", "calls"]
 
 
-def methods(temperature: float) -> dict[str, Sampler]:
-    """The rows of the table; budgets set their free numbers. Best-of-N takes its samples from the bank of its seed."""
+def methods(temperature: float, budget: int) -> dict[str, Sampler]:
+    """The rows of the table; budgets set their free numbers. Best-of-N takes its samples from the bank of its seed.
+
+    Rounds whose candidates are drawn have the tilt lambda / 2 at 64 calls, and a softer one the more are drawn.
+    """
     drafts, restart = Lookahead(8), {"restart": 0.4, "steps": 8}
     return {
         "best-of-N, full passes": BestLookaheads(Lookahead(STEPS)),
@@ -62,8 +65,8 @@ def methods(temperature: float) -> dict[str, Sampler]:
         "LiDAR as published": LiDAR(drafts, stop=0.3),
         "LiDAR, 4 rounds, lambda / 8": LiDAR(drafts, rounds=4, temperature=temperature / 8, **restart),
         "LiDAR, 4 rounds, lambda / 4": LiDAR(drafts, rounds=4, temperature=temperature / 4, **restart),
-        "LiDAR, 4 rounds, lambda / 3, drawn": LiDAR(
-            drafts, keep="draw", rounds=4, temperature=temperature / 3, **restart
+        "LiDAR, 4 rounds, drawn": LiDAR(
+            drafts, keep="draw", rounds=4, temperature=temperature / 2 * (64 / budget) ** 0.5, **restart
         ),
     }
 
@@ -135,7 +138,7 @@ def write(rows: pd.DataFrame, title: str, reference: dict[str, Tensor], temperat
     for calls, table in rows.groupby("budget", sort=True):
         text += [f"\n## {calls} calls a sample\n"]
         text += ["| method | seeds | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
-        for method in methods(temperature):
+        for method in methods(temperature, calls):
             found = table[table["method"] == method]
             if len(found):
                 spans = [interval(found[n].tolist(), [""] * len(found), found["seed"].tolist()) for n in COLUMNS[:-1]]
@@ -164,13 +167,14 @@ def main(
     home = Path(out) / f"{backbone.fingerprint()}-{backbone.random_solver(STEPS).name}"
     reference, place = plain(home, backbone, reward, references), Path(__file__).parent / table
     rows = Rows(place.with_suffix(".csv"), ["budget", "method", "seed"])
-    chosen = {name: sampler for name, sampler in methods(temperature).items() if only is None or name in only}
     title = (
         f"{reward.name} on QM9, lambda {temperature:g}, {samples} samples, {backbone.name} ({backbone.fingerprint()})"
     )
-    for seed, budget, (name, sampler) in tqdm(list(product(seeds, budgets, chosen.items())), unit="row"):
+    wanted = [(*key, name) for key in product(seeds, budgets) for name in only or methods(temperature, key[1])]
+    for seed, budget, name in tqdm(wanted, unit="row"):
         if len(rows.of(budget=budget, method=name, seed=seed)):
             continue
+        sampler = methods(temperature, budget)[name]
         task = Task(
             backbone, backbone.random_solver(STEPS), reward, temperature=temperature, seed=seed, batch_size=BATCH,
             meter=Meter(budget * samples), banks=Banks(backbone, reward, seed, home / "banks", largest * samples),
