@@ -37,7 +37,7 @@ Settings of the model, as --model.init_args.X:
 
   reward        what to raise: the name of a class of lidar_lightning.rewards, or one of your own
   lookahead     how banks are drawn: .init_args.n samples of .init_args.steps network calls; null draws plain samples
-  steps         network calls of the solver for each sample
+  steps         network calls of the solver for each sample; null takes what is recommended
   scale         strength of the guidance: 1 samples the rewarded law, more sharpens it
   ess           how sharply rewards count, as the effective fraction of the bank, in (0, 1]
   temperature   lambda itself, in place of ess

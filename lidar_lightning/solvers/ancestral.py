@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidar_lightning.schedules import Schedule
-from lidar_lightning.solvers.tokens import TokenSolver, check_redraw, least_likely
+from lidar_lightning.solvers.tokens import TokenSolver, check_redraw, least_likely, power_times
 
 FINAL_TIME = 1e-5
 
@@ -43,7 +43,7 @@ class Ancestral(TokenSolver):
         fixed: Tensor | None = None,
     ):
         told = f", redraw={redraw:g}" if redraw else ""
-        times = torch.linspace(1, 0, max(steps, 0) + 1, dtype=torch.float64).pow(power).clamp_min(FINAL_TIME)
+        times = power_times(steps, power).clamp_min(FINAL_TIME)
         super().__init__(schedule, times, f"Ancestral(power={power:g}{told})", fixed)
         self.redraw = check_redraw(redraw)
 

@@ -14,6 +14,13 @@ FREE = -1
 """In place of a fixed token."""
 
 
+def power_times(steps: int, power: float) -> Tensor:
+    """(1 - i / steps)^power: (steps + 1,) float64. Raises ValueError if there is no step."""
+    if steps < 1:
+        raise ValueError(f"a solver needs at least 1 step, got {steps}")
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power)
+
+
 class TokenSolver(ABC):
     """Steps of which each token is a draw by itself; fixed ones keep their value from the first time to the last.
 
@@ -23,13 +30,9 @@ class TokenSolver(ABC):
         name: see `Solver`.
         fixed: (L,) int64, the token that a position keeps, or `FREE`; None leaves all free.
 
-    Raises:
-        ValueError: if there is no step.
     """
 
     def __init__(self, schedule: Schedule, times: Tensor, name: str, fixed: Tensor | None = None):
-        if len(times) < 2:
-            raise ValueError(f"a solver needs at least 1 step, got {len(times) - 1}")
         self.schedule, self.times, self.name, self.fixed = schedule, times, name, fixed
 
     @abstractmethod

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidar_lightning.schedules import Schedule
-from lidar_lightning.solvers.tokens import TokenSolver, check_redraw, least_likely
+from lidar_lightning.solvers.tokens import TokenSolver, check_redraw, least_likely, power_times
 
 
 class Unmasking(TokenSolver):
@@ -39,7 +39,7 @@ class Unmasking(TokenSolver):
         fixed: Tensor | None = None,
     ):
         told = f", redraw={redraw:g}" if redraw else ""
-        times = torch.linspace(1, 0, max(steps, 0) + 1, dtype=torch.float64).pow(power)
+        times = power_times(steps, power)
         super().__init__(schedule, times, f"Unmasking(mask={mask}, power={power:g}{told})", fixed)
         self.mask, self.redraw = mask, check_redraw(redraw)
 

@@ -5,7 +5,7 @@ import pytest
 MODEL = """
 steps=1.5 | model.steps: expected int or null, got 1.5
 steps=-3 | a solver needs at least 1 step, got -3
-steps=many | model.steps: expected int, got many
+steps=many | model.steps: expected int or null, got many
 scale=-1 | scale must be finite and at least 0, got -1
 scale=.inf | scale must be finite and at least 0, got inf
 scale=.nan | scale must be finite and at least 0, got nan
