@@ -130,7 +130,7 @@ class SamplingModule(L.LightningModule):
         if self.sampler.whole and (most := max(map(len, prompts.values()))) > max(len(i["indices"]) for i in batches):
             raise ValueError(
                 f"{type(self.sampler).__name__} draws the {most} samples of a prompt together: give the data a "
-                f"batch_size of {most} or more, or draw each by itself (rounds=1, pooled=False)"
+                f"batch_size of {most} or more, or draw each by itself (pooled=False, or settings without rounds)"
             )
         self.run = RunFolder(self.out, self.settings()) if self.out else None
         if self.run:
