@@ -19,8 +19,8 @@ ess=1.5 | ess is a fraction of the bank in (0, 1], got 1.5
 ess=-0.1 | ess is a fraction of the bank in (0, 1], got -0.1
 ess=.nan | ess is a fraction of the bank in (0, 1], got nan
 ess=half | model.ess: expected float or null, got half
-start=2 | 0 <= stop <= start <= 1, got 0.0 and 2.0
-start=-1 | 0 <= stop <= start <= 1, got 0.0 and -1.0
+start=2 | 0 <= stop <= start <= 1, got 1e-06 and 2.0
+start=-1 | 0 <= stop <= start <= 1, got 1e-06 and -1.0
 start=.nan | 0 <= stop <= start <= 1
 stop=.nan | 0 <= stop <= start <= 1
 stop=1.1 | 0 <= stop <= start <= 1, got 1.1 and 1.0

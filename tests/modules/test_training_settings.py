@@ -49,8 +49,8 @@ def test_reward_tuning(setting, message):
     ("kind", "arguments", "setting", "message"),
     [
         (PretrainModule, [tiny()], {"lr": NAN}, "PretrainModule needs lr > 0"),
-        (PretrainModule, [tiny()], {"warmup_fraction": -5}, "fractions of the run"),
-        (PretrainModule, [tiny()], {"warmup_fraction": NAN}, "fractions of the run"),
+        (PretrainModule, [tiny()], {"warmup_fraction": -5}, "fractions of one run"),
+        (PretrainModule, [tiny()], {"warmup_fraction": NAN}, "fractions of one run"),
         (PretrainModule, [tiny()], {"samples": -1}, "must not be negative, got -1"),
         (StableDiffusionPretrain, [None], {"dropout": NAN}, "fraction of the captions, got nan"),
         (StableDiffusionPretrain, [None], {"steps": 0}, "steps >= 1"),

@@ -214,7 +214,7 @@ def test_folded_muon_is_muon_on_flattened_kernels():
     assert torch.equal(kernel.flatten(1), matrix)
     with pytest.raises(ValueError, match=r"two or more dimensions, got one of shape \(3,\)"):
         FoldedMuon([torch.nn.Parameter(torch.zeros(3))], 0.01)
-    with pytest.raises(ValueError, match="fractions of the run"):
+    with pytest.raises(ValueError, match="fractions of one run"):
         rise_and_fall(FoldedMuon([kernel], 0.01), 10, 0.6, 0.6)
 
 
@@ -223,7 +223,7 @@ def test_bad_settings_are_named():
         StableDiffusionPretrain(sd(), dropout=1.5)
     with pytest.raises(ValueError, match="kl"):
         AutoencoderModule(vae(), kl=-1.0)
-    with pytest.raises(ValueError, match="fractions of the run"):
+    with pytest.raises(ValueError, match="fractions of one run"):
         AutoencoderModule(vae(), warmup_fraction=0.6)
 
 
