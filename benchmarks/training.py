@@ -34,6 +34,8 @@ MODELS: dict[str, Any] = {"shapes-sd": StableDiffusionPipeline, "shapes-flux": F
 SHAPES = {"shapes-sd": (4, 16, 16), "shapes-flux": (64, 16)}
 TARGETS = r".*\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
 BETA, RANK, RATE = 100.0, 16, 1e-4
+TOKENS = 64
+"""Of the prompt, that the flow transformer reads."""
 PROMPT = "a red circle left of a blue square"
 BARS = 1.05, 1.02
 
@@ -65,7 +67,9 @@ class Seconds(L.Callback):
 def ours(model: str, pairs: int, steps: int, checkpointing: bool, started: Callable[[], None]) -> list[float]:
     """Seconds of each step of `trainer.fit`."""
     pipe = load(model)
-    backbone: Any = StableDiffusion(pipe) if model == "shapes-sd" else AnyPipeline(pipe)
+    backbone: Any = (
+        StableDiffusion(pipe) if model == "shapes-sd" else AnyPipeline(pipe, {"max_sequence_length": TOKENS})
+    )
     module = DPOModule(backbone, BETA, LoRA(RANK, RANK), RATE, draws=1, warmup=0, checkpointing=checkpointing)
     condition = {name: rows[0] for name, rows in backbone.told([PROMPT]).items() if not name.startswith("negative_")}
     items = [
@@ -126,7 +130,7 @@ def unet_error(pipe: Any, rows: int) -> Callable[[Tensor, Tensor, Tensor], Tenso
 
 @torch.no_grad()
 def flux_error(pipe: Any, rows: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    embeds, pooled, text_ids = pipe.encode_prompt([PROMPT], None, "cpu")
+    embeds, pooled, text_ids = pipe.encode_prompt([PROMPT], None, "cpu", max_sequence_length=TOKENS)
     side = int(SHAPES["shapes-flux"][0] ** 0.5)
     told = {
         "encoder_hidden_states": embeds.repeat(rows, 1, 1), "pooled_projections": pooled.repeat(rows, 1),
