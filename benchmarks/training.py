@@ -67,9 +67,9 @@ class Seconds(L.Callback):
 def ours(model: str, pairs: int, steps: int, checkpointing: bool, started: Callable[[], None]) -> list[float]:
     """Seconds of each step of `trainer.fit`."""
     pipe = load(model)
-    backbone: Any = (
-        StableDiffusion(pipe) if model == "shapes-sd" else AnyPipeline(pipe, {"max_sequence_length": TOKENS})
-    )
+    size = 16 * pipe.vae_scale_factor
+    call = {"height": size, "width": size, "max_sequence_length": TOKENS}
+    backbone: Any = StableDiffusion(pipe) if model == "shapes-sd" else AnyPipeline(pipe, call)
     module = DPOModule(backbone, BETA, LoRA(RANK, RANK), RATE, draws=1, warmup=0, checkpointing=checkpointing)
     condition = {name: rows[0] for name, rows in backbone.told([PROMPT]).items() if not name.startswith("negative_")}
     items = [

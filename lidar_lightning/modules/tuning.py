@@ -1,5 +1,6 @@
 """What all fine-tuning shares: adapters or full weights, their optimizer, and checkpoints that `LiDARModule` loads."""
 
+import gc
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -98,12 +99,15 @@ class TuningModule(TrainingModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """The network is as this backbone uses it until the end: a backward pass may compute parts of it again."""
+        """The network is as this backbone uses it until the end: a backward pass may compute parts of it again. What is
+        there by now is no garbage: to look through it takes longer than a step of a small network."""
         super().on_fit_start()
+        gc.freeze()
         self._training.enter_context(self.backbone.active())
 
     def teardown(self, stage: str) -> None:
         self._training.close()
+        gc.unfreeze()
 
     def on_train_end(self) -> None:
         if not self.export:
