@@ -1,7 +1,7 @@
 """`AnyPipeline` beside the backbones of the models' own classes: `nice python -m benchmarks.any_pipeline`.
 
 Four pictures of each held-out caption of the shipped models, drawn by each method through either backbone, with equal
-seeds; then the seconds of the stock call and of `AnyPipeline` with the same network calls, in turn. It writes
+seeds; then the CPU seconds of the stock call and of `AnyPipeline` with the same network calls, in turn. It writes
 any-pipeline.md beside this file. ± is half of a 95% confidence interval over captions; differences are by caption.
 """
 
@@ -58,19 +58,19 @@ def drawn(backbone: Backbone, reward: ShapesReward, caption: str, n: int) -> Ite
 
 
 def overhead(whole: AnyPipeline, captions: list[str], repeats: int) -> float:
-    """Median seconds of `AnyPipeline` over those of the stock call, of `SAMPLES` pictures and `STEPS` steps each."""
+    """Median CPU seconds of `AnyPipeline` over those of the stock call, for `SAMPLES` pictures of `STEPS` steps."""
     solver, seconds = whole.solver(STEPS), {True: [], False: []}  # type: ignore[var-annotated]
     whole.pipe.scheduler = whole.scheduler
     for number in range(repeats + 1):
         prompt = captions[number % len(captions)]
         for ours in (True, False) if number % 2 else (False, True):
-            streams, begin = Generators(range(SAMPLES)), time.perf_counter()
+            streams, begin = Generators(range(SAMPLES)), time.process_time()
             if ours:
                 whole.decode(whole.run(solver, streams, [prompt]))
             else:
                 told = {"num_inference_steps": STEPS, "generator": streams.streams, "output_type": "pt"}
                 whole.pipe(prompt=[prompt] * SAMPLES, **told, **whole.call)
-            seconds[ours].append(time.perf_counter() - begin)
+            seconds[ours].append(time.process_time() - begin)
     return median(seconds[True][1:]) / median(seconds[False][1:])
 
 
@@ -125,11 +125,11 @@ def main(
     timed = [f"| {model} | {ratio:.3f} |" for model, ratio in ratios.items()]
     lines = [
         f"# AnyPipeline beside the models' own backbones: {captions} held-out captions, {SAMPLES} pictures of each\n",
-        f"`python -m benchmarks.any_pipeline`: {STEPS} steps (moves: 8), n={n} lookaheads of dpm-5, one seed, one "
+        f"`python -m benchmarks.any_pipeline --captions {captions} --repeats {repeats}`: {STEPS} steps (moves: 8), n={n} lookaheads of dpm-5, one seed, one "
         "thread. ± is half of a 95% confidence interval over captions; differences are by caption.\n",
         *table(found[found["caption"].isin(texts)].sort_values("model", ascending=False, kind="stable")),
-        f"\nSeconds over those of the stock call with as many network calls, medians of {repeats} interleaved runs of "
-        f"{SAMPLES} pictures on a shared machine:\n",
+        f"\nSeconds of CPU over those of the stock call with as many network calls, medians of {repeats} runs in turn "
+        f"of {SAMPLES} pictures, on a machine with other work:\n",
         "| model | AnyPipeline / stock call |\n|---|---|",
         *timed,
     ]
