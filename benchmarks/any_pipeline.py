@@ -126,7 +126,8 @@ def main(
     lines = [
         f"# AnyPipeline beside the models' own backbones: {captions} held-out captions, {SAMPLES} pictures of each\n",
         f"`python -m benchmarks.any_pipeline --captions {captions} --repeats {repeats}`: {STEPS} steps "
-        f"(moves: 8), n={n} lookaheads of dpm-5, one seed, one thread. ± is half of a 95% confidence interval over captions; differences are by caption.\n",
+        f"(moves: 8), n={n} lookaheads of dpm-5, one seed, one thread. ± is half of a 95% confidence interval over "
+        "captions; differences are by caption.\n",
         *table(found[found["caption"].isin(texts)].sort_values("model", ascending=False, kind="stable")),
         f"\nSeconds of CPU over those of the stock call with as many network calls, medians of {repeats} runs in turn "
         f"of {SAMPLES} pictures, on a machine with other work:\n",
