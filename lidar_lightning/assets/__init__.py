@@ -24,7 +24,7 @@ def asset_path(name: str) -> Path | None:
 
 @cache
 def check_shipped(folder: Path) -> None:
-    """Raises ValueError, naming the file, if weights in a folder are not those that SHA256SUMS beside it says."""
+    """Raises ValueError, naming the file, if a file, or one in a folder, is not that of SHA256SUMS beside it."""
     for line in (folder.parent / "SHA256SUMS").read_text().splitlines():
         expected, name = line.split(maxsplit=1)
         path = folder.parent / name

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidar_lightning.assets import ASSETS
+from lidar_lightning.assets import ASSETS, check_shipped
 from lidar_lightning.evaluation.frechet import gaussian_distance, moments
 from lidar_lightning.utils.smiles_io import read_smiles
 from lidar_lightning.utils.tensor_files import load_tensors, save_tensors
@@ -62,6 +62,7 @@ def chemnet_features(strings: Sequence[str], batch_size: int = 128) -> Tensor:
 def reference(training_data: str | None = None) -> tuple[Tensor, Tensor]:
     """Mean (512,) and covariance (512, 512) of the molecules of training: of QM9 from the file that ships."""
     if training_data is None:
+        check_shipped(QM9)
         tensors, _ = load_tensors(QM9)
         covariance = torch.zeros(FEATURES, FEATURES, dtype=torch.float64)
         covariance[tuple(torch.triu_indices(FEATURES, FEATURES))] = tensors["covariance"].double()

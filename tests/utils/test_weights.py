@@ -54,7 +54,7 @@ def test_shipped_weights_are_those_of_their_checksums(tmp_path, monkeypatch):
     lines = (assets.ASSETS / "SHA256SUMS").read_text().splitlines()
     shipped = sorted(str(path.relative_to(assets.ASSETS)) for path in assets.ASSETS.rglob("*.safetensors"))
     assert sorted(line.split(maxsplit=1)[1] for line in lines) == shipped
-    for name in {path.split("/")[0] for path in shipped}:
+    for name in {path.split("/")[0] for path in shipped if "/" in path}:
         assert asset_path(name)
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "udlm-qm9-small").mkdir(exist_ok=True)
