@@ -33,8 +33,9 @@ class LiDARModule(SamplingModule):
         method: the name of this run in its tables.
         out: the folder of the run; None only returns predictions.
         training_data: a SMILES file against which novelty is measured; None takes QM9.
-        settings: scale, temperature, ess, start, stop, restart, candidates, rounds and moves, see `LiDARSettings`. With
-            rounds, all samples of a prompt share their candidates; otherwise each sample has its own.
+        settings: scale, temperature, ess, start, stop, restart, candidates, rounds, moves and smoothing, see
+            `LiDARSettings`. With rounds, all samples of a prompt share their candidates; otherwise each sample has its
+            own.
 
     Raises:
         ValueError: if a setting is out of range, or a checkpoint is of another architecture.
@@ -58,7 +59,7 @@ class LiDARModule(SamplingModule):
         if lookahead is not None and LiDARSettings(**settings) == LiDARSettings():
             settings = dict(RECOMMENDED.get(getattr(backbone, "modality", ""), {}))
             recommended = settings.pop("steps", None)
-            steps = steps or recommended
+            steps = recommended if steps is None else steps
         guided = LiDAR(lookahead or Lookahead(), pooled=settings.get("rounds", 1) > 1, **settings)
         sampler: Sampler = guided if lookahead else BestOfN(1)
         super().__init__(

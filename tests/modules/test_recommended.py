@@ -34,6 +34,8 @@ def test_a_setting_that_is_given_makes_the_others_what_they_say(carbon_reward):
     assert published.steps == 32 and published.sampler.settings == LiDARSettings(ess=0.1)
     assert LiDARModule(tiny(), carbon_reward, Lookahead(3, 30), 6).steps == 6
     assert LiDARModule(tiny(), carbon_reward, None).steps == 32
+    with pytest.raises(ValueError, match="at least 1 step, got 0"):
+        LiDARModule(tiny(), carbon_reward, Lookahead(3, 30), 0)
 
 
 @pytest.mark.parametrize(("name", "modality"), [("qm9", "molecule"), ("shapes", "image"), ("shapes-flux", "image")])

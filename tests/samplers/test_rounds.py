@@ -9,8 +9,9 @@ import torch
 from lidar_lightning import Lookahead
 from lidar_lightning.backbones import Backbone
 from lidar_lightning.samplers import LiDAR
-from lidar_lightning.samplers.lidar import Members
+from lidar_lightning.samplers.lidar import Members, lookahead_members
 from lidar_lightning.samplers.select import Selection, best_of, first_of_each
+from tests.conftest import tiny
 from tests.exact import FIVE, TABLE, TOKENS, ExactMixture, Linear, task
 from tests.token_laws import CHAIN, has_law, one_of_two, tokens_task
 from tests.token_laws import REWARD as VALUES
@@ -162,3 +163,18 @@ def test_draws_need_lambda_and_an_unknown_choice_is_named():
         LiDAR(Lookahead(8), keep="all")
     with pytest.raises(ValueError, match="give a temperature, which is lambda"):
         LiDAR(Lookahead(8, 8), keep="draw", candidates=4)(task(TOKENS, TABLE, None, 8), 4)
+
+
+def test_the_choice_of_several_rounds_holds_all_of_lambda():
+    given, r, found = task(TOKENS, TABLE, 1.0, 8), torch.arange(5.0).double(), []
+    for rounds in (1, 2):
+        lidar = LiDAR(Lookahead(4, 8), keep="draw", restart=0.5, temperature=0.25, candidates=2, rounds=rounds)
+        guidance = lidar.guidance(given, lookahead_members(given, lidar.lookahead))
+        found.append(lidar.merits(given, guidance, r))
+    torch.testing.assert_close(found[1] - found[0], 0.25 * r)
+
+
+def test_two_spellings_of_a_molecule_are_one_and_strings_that_are_none_stay_apart():
+    model = tiny()
+    numbers = model.identities(model.x0_of(["CCO", "CCN", "OCC", "C(", "C=", "C("])).tolist()
+    assert numbers[0] == numbers[2] and numbers[3] == numbers[5] and len(set(numbers)) == 4
