@@ -58,8 +58,10 @@ class ExactMixture(Exact):
         alpha, sigma = (c[0].item() for c in self.schedule(t.double()))
         variance = alpha**2 * self.std**2 + sigma**2
         x, pull = x_t.double(), alpha * self.std**2 / variance
-        logits = self.weights.log() + alpha * (x @ self.means.T - alpha * self.means.square().sum(1) / 2) / variance
-        centre = logits.softmax(-1) @ self.means
+        # Row by row: the rounding of a matrix product depends on the number of rows, on some processors.
+        products = (x[..., None, :] * self.means).sum(-1)
+        logits = self.weights.log() + alpha * (products - alpha * self.means.square().sum(1) / 2) / variance
+        centre = (logits.softmax(-1)[..., None] * self.means).sum(-2)
         return centre + pull * (x - alpha * centre)
 
     def solver(self, steps):
