@@ -32,9 +32,16 @@ class Banks:
         return replace(bank, samples=bank.samples[: lookahead.n], rewards=scores, provenance=provenance)
 
 
+def native_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is the faster: on an accelerator, or on a CPU with instructions for it."""
+    known = torch.cpu.get_capabilities()
+    return device != "cpu" or bool(known.get("amx_bf16") or known.get("avx512_bf16"))
+
+
 def bfloat16(backbone: Backbone) -> torch.autocast:
-    """Network calls in bfloat16, which on a CPU is faster."""
-    return torch.autocast(backbone.device.type, torch.bfloat16)
+    """Network calls in bfloat16 where that is faster, else in float32."""
+    device = backbone.device.type
+    return torch.autocast(device, torch.bfloat16, enabled=native_bfloat16(device))
 
 
 def kept(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

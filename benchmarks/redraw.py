@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from benchmarks.equal import bfloat16
 from datamodules import QM9DataModule
 from lidar_lightning import UDLM
 from lidar_lightning.evaluation.molecules import canonical_strings
@@ -55,7 +56,7 @@ def drawn(backbone: UDLM, count: int, seed: int, steps: int, redraw: float = 0.0
         streams = Generators([stream_seed(seed, "molecule", i) for i in range(first, min(first + BATCH, count))])
         x = backbone.prior(streams)
         cut = (lambda x_t, t, s, x0_hat: likeliest(x0_hat, mass)) if mass < 1 else None
-        with torch.autocast(backbone.device.type, torch.bfloat16):
+        with bfloat16(backbone):
             parts.append(last(x, trajectory(predict, solver, x, streams, cut)).to(torch.uint8))
     return torch.cat(parts)
 
@@ -71,7 +72,7 @@ def measured(backbone: UDLM, samples: Tensor, known: frozenset[str], held_out: d
     molecules = [parse(text) for text in strings]
     valid = torch.tensor([mol is not None for mol in molecules])
     found = canonical_strings(frozenset(strings))
-    with torch.autocast(backbone.device.type, torch.bfloat16):
+    with bfloat16(backbone):
         bound = nelbo_of(backbone, samples[valid].long()).mean().item()
     row = {
         "valid": valid.double().mean().item(),

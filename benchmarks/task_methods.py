@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from benchmarks import reinvent_style
+from benchmarks.equal import bfloat16, native_bfloat16
 from datamodules import PreferenceDataModule
 from lidar_lightning import UDLM, DPOModule, LiDARSettings, Lookahead, LookaheadBank
 from lidar_lightning.backbones.adapters import LoRA
@@ -30,6 +32,7 @@ from recipes.rounds import Rounds
 
 DRAFT, FULL, PART, BANK = 8, 32, 128, 150
 SETTINGS = {"ess": 0.05, "restart": 0.5, "steps": 8, "rounds": 4}
+PRECISION: Any = "bf16-mixed" if native_bfloat16("cpu") else "32-true"
 TUNING = {"beta": 0.05, "lr": 1e-3, "draws": 1}
 
 
@@ -56,15 +59,11 @@ def model() -> UDLM:
     return UDLM.from_pretrained("udlm-qm9-small")
 
 
-def bfloat16() -> torch.autocast:
-    return torch.autocast("cpu", torch.bfloat16)
-
-
 @torch.no_grad()
 def plain(backbone: UDLM, steps: int, key: str, first: int, count: int = PART) -> Tensor:
     """Samples `first` to `first + count` of the model (count, L)."""
     streams = Generators([stream_seed(0, key, place) for place in range(first, first + count)])
-    with bfloat16():
+    with bfloat16(backbone):
         return sample(backbone, backbone.solver(steps), streams, None).samples
 
 
@@ -107,7 +106,7 @@ def guided(cell: Cell, backbone: UDLM, given: LookaheadBank) -> None:
             backbone, backbone.random_solver(SETTINGS["steps"]), cell.objective, temperature=None,
             seed=stream_seed(cell.seed, "guided", attempt), banks=lambda *_: given,
         )  # fmt: skip
-        with bfloat16():
+        with bfloat16(backbone):
             sampler(task, 50)
         if not cell.left():
             return
@@ -129,7 +128,7 @@ def tuned(cell: Cell, steps: int = 30, batch_size: int = 16) -> tuple[UDLM, Look
         given.save(home / "bank" / "bank.safetensors")
         data = PreferenceDataModule(str(home / "bank"), cell.objective, 1024, 0.25, 0.0, batch_size, cell.seed)
         trainer = L.Trainer(
-            max_steps=steps, precision="bf16-mixed", logger=False, enable_checkpointing=False,
+            max_steps=steps, precision=PRECISION, logger=False, enable_checkpointing=False,
             enable_model_summary=False, enable_progress_bar=False,
         )  # fmt: skip
         trainer.fit(module, data)
@@ -155,7 +154,7 @@ def rounds(cell: Cell) -> None:
         made = Rounds(
             model(), cell.objective.reward, str(cell.folder), "molecule", number, Lookahead(DRAFT, 90), 105,
             SETTINGS["steps"], LiDARSettings(**settings), keep=60, tuning_steps=15, batch_size=16,
-            precision="bf16-mixed", seed=cell.seed, **TUNING,
+            precision=PRECISION, seed=cell.seed, **TUNING,
         )  # fmt: skip
         made.run()
         cell.score([name for _, name in made.reward.asked])  # type: ignore[attr-defined]
