@@ -33,7 +33,7 @@ def lidar_weights(
 ) -> tuple[Tensor, Tensor]:
     """Weights of the bank at x_t = alpha x0 + sigma eps: (w^r, w), each (B, n) float64.
 
-    Args: as `lidar_shift`.
+    The arguments, and the errors raised, are those of `lidar_shift`.
     """
     x_t, samples, rewards, single = _with_prompts(x_t, samples, rewards)
     check_tilt(temperature, rewards)
@@ -86,9 +86,10 @@ def lidar_log_ratio(
 ) -> Tensor:
     """Change of the lookahead reward for every single-token edit of x_t: (B, L, V) float64.
 
-    log_ratio[l, v] = r(x_t with token l set to v) - r(x_t), zero where v = x_t^l. Under uniform noise, by leave-one-out
-    weights: log (V a b^r_v + 1 - a) / (V a b^r_{x_t} + 1 - a) - log (V a b_v + 1 - a) / (V a b_{x_t} + 1 - a). Under
-    absorbing noise, where only a mask can change: log b^r_v / b_v at masked positions, and zero at revealed ones.
+    log_ratio[l, v] = r(x_t with token l set to v) - r(x_t), which is zero where v = x_t^l. Let a be alpha, and b_v and
+    b^r_v the probability of v at position l under the bank and under the rewarded bank, by leave-one-out weights. Under
+    uniform noise it is log (V a b^r_v + 1 - a) / (V a b^r_{x_t} + 1 - a), minus the same with b for b^r. Under
+    absorbing noise, where only a mask can change, it is log b^r_v / b_v at masked positions, and zero at revealed ones.
 
     Args:
         x_t: noised tokens (B, L) int64, or (P, B, L).

@@ -40,14 +40,14 @@ def from_x0(x0: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor, kind: str) ->
 
 
 def slope(alpha: Tensor, sigma: Tensor, kind: str) -> Tensor:
-    """d output / d x0 at fixed x_t."""
+    """The derivative d output / d x0 at fixed x_t."""
     if kind == "epsilon":
         return -alpha / sigma
     return torch.ones_like(sigma) if kind == "sample" else -1 / sigma
 
 
 def check_kind(kind: str) -> str:
-    """The kind, if it is known. Raises ValueError otherwise."""
+    """Returns the kind if it is known. Raises ValueError otherwise."""
     if kind not in KINDS:
         raise ValueError(f"unknown prediction_type {kind!r}: use one of {', '.join(KINDS)}")
     return kind

@@ -1,4 +1,4 @@
-"""The one loop: a denoiser, perhaps guided, and a solver, from noise to data."""
+"""The one loop from noise to data: a denoiser, whose predictions guidance may edit, and a solver."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol, cast
@@ -12,11 +12,11 @@ from lidar_lightning.solvers import Solver
 from lidar_lightning.utils.seeding import Generators
 
 Denoiser = Callable[[Tensor, float], Tensor]
-"""x_t (B, *S) and t to the clean prediction x0_hat."""
+"""A function of x_t (B, *S) and t that returns the clean prediction x0_hat."""
 
 
 def denoiser(backbone: Backbone, condition: Any) -> Denoiser:
-    """A backbone with the condition of each sample, or None."""
+    """A backbone as a `Denoiser`; `condition` has one row per sample, or is None."""
     return lambda x, t: backbone.predict(x, torch.full((len(x),), t, dtype=torch.float64, device=x.device), condition)
 
 
@@ -29,7 +29,7 @@ class Guidance(Protocol):
 
 
 class Step(NamedTuple):
-    """A step from time t to s that was made."""
+    """A step that was made, from time t to time s."""
 
     t: float
     s: float
@@ -47,11 +47,11 @@ def trajectory(
     guidance: Guidance | None = None,
     place: int = 0,
 ) -> Iterator[Step]:
-    """The steps of a solver from x (B, *S), which `solver.start` gave, one after the other.
+    """Makes the steps of a solver one after the other, from x (B, *S), which `solver.start` returned.
 
     Args:
         guidance: edits each prediction; None samples the model itself.
-        place: where x stands among the solver's times; steps before it are not made.
+        place: the place of x among the solver's times; the steps before it are not made.
     """
     times = solver.times.tolist()[place:]
     for t, s in zip(times, times[1:], strict=False):
@@ -63,7 +63,7 @@ def trajectory(
 
 
 def last(x: Tensor, steps: Iterator[Step]) -> Tensor:
-    """Where a trajectory from x ends (B, *S)."""
+    """Makes all steps of a trajectory from x and returns the sample (B, *S) at which it ends."""
     for step in steps:
         x = step.x
     return x
@@ -78,10 +78,13 @@ def run_whole(
     x0: Tensor | None = None,
     place: int = 0,
 ) -> Tensor:
-    """Clean samples (B, *S) of a model that only runs as a whole, from pure noise or from x0, noised to time `place`.
+    """Clean samples (B, *S) of a model that only runs as a whole, from pure noise, or from x0 if it is given.
+
+    Args:
+        x0: clean samples (B, *S), which are noised to the solver's time number `place`.
 
     Raises:
-        ValueError: for a guidance that is more than a change of the clean prediction.
+        ValueError: if the guidance does more than change the clean prediction.
     """
     change = getattr(guidance, "change", None)
     if guidance is not None and change is None:

@@ -7,8 +7,11 @@ from torch import Tensor
 
 
 class Schedule(Protocol):
-    """t in [0, 1], any shape, to (alpha, sigma) of that shape: x_t = alpha x0 + sigma eps for continuous data; for
-    tokens alpha is the probability that a token is kept and sigma = 1 - alpha that it is drawn anew."""
+    """Maps t in [0, 1], of any shape, to (alpha, sigma) of that shape.
+
+    For continuous data x_t = alpha x0 + sigma eps. For tokens alpha is the probability that a token is kept, and
+    sigma = 1 - alpha the probability that it is drawn anew.
+    """
 
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -27,11 +30,11 @@ class LogLinear:
         return 1 - sigma, sigma
 
     def slope(self) -> float:
-        """d alpha / dt, a constant."""
+        """The derivative d alpha / dt, which is constant."""
         return -(1 - self.eps)
 
     def level(self, t: Tensor) -> Tensor:
-        """Total noise -log(alpha), on which published UDLM networks are conditioned."""
+        """The total noise -log(alpha), on which published UDLM networks are conditioned."""
         return -torch.log1p(-(1 - self.eps) * t)
 
 
@@ -62,11 +65,11 @@ class VPSDE:
 class VariancePreserving:
     """alpha = sqrt(a), sigma = sqrt(1 - a) of a diffusers table a = alphas_cumprod of N timesteps.
 
-    Time t is the timestep t N; between two of them a is linear. Time 0 is the table's first entry, so that alpha is
-    slightly below 1, and every time past (N - 1) / N its last.
+    Time t stands for the timestep t N; between two timesteps a is interpolated linearly. At time 0 it is the first
+    entry of the table, so that alpha is slightly below 1; at times past (N - 1) / N it is the last one.
 
     Args:
-        alphas_cumprod: (N,), decreasing in [0, 1].
+        alphas_cumprod: the table (N,), decreasing in [0, 1].
     """
 
     def __init__(self, alphas_cumprod: Tensor):

@@ -1,4 +1,4 @@
-"""The whole workflow in minutes, on the shipped models: LiDAR, DPO from its banks, and both together."""
+"""The whole workflow in minutes, on the shipped models: LiDAR, DPO on its banks, and both together."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""One picture of what guidance changes: samples of the plain model above, samples of LiDAR below."""
+"""One picture that shows what guidance changes: samples of the plain model above, samples of LiDAR below."""
 
 import random
 import textwrap
@@ -20,7 +20,7 @@ METHODS = {"vanilla": "plain model", "lidar": "LiDAR"}
 
 
 def before_after(molecules: Path, pictures: Path, path: Path, seed: int = 0) -> Path:
-    """Writes a picture of samples of both methods, chosen at random, pictures of the same captions; returns its path.
+    """Writes a picture of random samples of both methods, those of pictures for the same captions; returns its path.
 
     Args:
         molecules, pictures: folders that each hold the runs "vanilla" and "lidar".

@@ -18,7 +18,7 @@ KINDS: dict[str, type[UDLM | MDLM]] = {"uniform": UDLM, "absorbing": MDLM}
 
 
 def started(noise: str, init: str) -> MoleculeBackbone:
-    """A model of that noise with the weights of a checkpoint of either."""
+    """A model of the noise `noise` with the weights of a checkpoint `init` of either noise."""
     source = (MDLM if "mdlm" in Path(init).name.lower() else UDLM).from_pretrained(init)
     if isinstance(source, KINDS[noise]):
         return source
@@ -50,8 +50,9 @@ def main(
     validate_every: int = 500,
     lr: float = 4e-3,
 ) -> Path:
-    """Fits UDLM (of uniform noise) or MDLM (absorbing) on QM9 and writes `out`/model, in half precision, for its
-    `from_pretrained`; returns that folder.
+    """Fits UDLM (uniform noise) or MDLM (absorbing noise) on QM9, and writes `out`/model for its `from_pretrained`.
+
+    The weights are written in half precision. Returns that folder.
 
     With `init`, the name or folder of a checkpoint, training goes on from its weights instead of from random ones; they
     may be those of the other noise, since both have the same network.

@@ -1,4 +1,4 @@
-"""Draw, score, fine-tune, guide, and again: each round's policy proposes the next bank. `lidar rounds`."""
+"""Rounds of drawing, scoring, fine-tuning and guiding, in which each model proposes the next bank: `lidar rounds`."""
 
 import json
 import logging
@@ -38,40 +38,40 @@ TOP = 10
 
 
 class Rounds:
-    """Optimise once, reuse: what a bank gains goes into the weights, and the weights propose the next bank.
+    """Puts what a bank gains into the weights of the model, whose samples then make the next, better bank.
 
     Round k
 
-    1. draws a bank of each prompt by the policy of round k - 1, at first the backbone itself, and scores it;
-    2. joins to it the best `keep` samples of all rounds before, and fine-tunes by DPO on the best against the worst;
-    3. guides the new policy by this bank, and scores what it draws.
+    1. draws a bank for each prompt from the model of round k - 1, which at first is the backbone itself, and scores it;
+    2. adds the best `keep` samples of all rounds before, and fine-tunes by DPO on the best against the worst;
+    3. draws samples from the new model, guided by this bank, and scores them.
 
-    A sample is scored once (see `Remembered`). Every stage is finished on disk before the next begins, so that a killed
-    run goes on where it stopped, and one that has ended goes on with more rounds. One device.
+    No sample is scored twice (see `Remembered`). Every stage is finished on disk before the next begins, so that a
+    killed run goes on where it stopped, and a finished run goes on if more rounds are asked for. It runs on one device.
 
     Args:
         backbone: the model.
-        reward: what to raise.
-        out: folder of the run, see `runs.rounds`.
-        prompts: prompts, or the path of a file of them. An unconditional model takes any label.
-        rounds: how many.
-        lookahead: how the bank of a round is drawn.
-        samples: of each prompt, guided, in each round.
-        steps: network calls of the full solver.
-        guidance: how they are guided.
-        keep: the best samples of all rounds before that join a bank.
+        reward: the reward to raise (it is lowered if its `higher_is_better` is False).
+        out: the folder of the run, see `runs.rounds`.
+        prompts: the prompts, or the path of a file of them. A model without prompts takes any label.
+        rounds: number of rounds.
+        lookahead: how the bank of each round is drawn.
+        samples: number of guided samples per prompt in each round.
+        steps: number of network calls of the full solver that draws guided samples.
+        guidance: the settings of the guidance, see `LiDARSettings`.
+        keep: number of the best samples of all rounds before that are added to each bank.
         lora: adapters, or None for full fine-tuning.
         beta, lr, draws: see `DPOModule`; the reference is the backbone in all rounds.
-        tuning_steps: optimizer steps in each round.
+        tuning_steps: number of optimizer steps in each round.
         pairs, fraction, batch_size: see `PreferenceDataModule`.
-        metrics: rewards that are scored and tabulated, but steer nothing.
-        precision: of Lightning's trainer.
-        seed: fixes all random numbers.
+        metrics: further rewards that are scored and tabulated, but do not guide.
+        precision: the precision of Lightning's trainer.
+        seed: determines all random numbers.
         training_data: for molecules, the SMILES file against which novelty is measured; None takes QM9.
 
     Raises:
-        ValueError: if a setting is out of range, or parts do not fit together; while it runs, if all samples of a bank
-            score the same, so that there is no preference.
+        ValueError: if a setting is out of range, if parts do not fit together, or, during a run, if all samples of a
+            bank have the same score, so that there are no preferences.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Rounds:
         check_parts(backbone, reward, metrics, training_data)
         check_counts(rounds=rounds, samples=samples, steps=steps, tuning_steps=tuning_steps)
         if not isinstance(keep, int) or keep < 0:
-            raise ValueError(f"keep, the best samples that join the next bank, must be at least 0, got {keep}")
+            raise ValueError(f"keep, the number of samples that join the next bank, must be at least 0, got {keep}")
         self.prompts = prompts_of(prompts)
         check_prompts(scored_rewards(reward, metrics or []), self.prompts)
         lookahead.check_size(backbone)
@@ -128,7 +128,7 @@ class Rounds:
         self.reward = remembered(reward, self.out / "scores")
 
     def open(self) -> None:
-        """Begins or continues the run. Raises ValueError if the folder holds one of other settings."""
+        """Begins or continues the run. Raises ValueError if the folder holds a run with other settings."""
         for folder in (self.out, self.out / "stages", self.out / "scores"):
             sweep(folder)
         RunFolder(self.out, self.settings).open()
@@ -146,11 +146,11 @@ class Rounds:
         return report_rounds(self.out, rows, self.settings, *names)
 
     def folder(self, stage: str, number: int) -> Path:
-        """What a stage of a round leaves."""
+        """The folder in which a stage of a round leaves its results."""
         return self.out / f"{stage}-{number}"
 
     def stage(self, name: str, number: int, work: Callable[[int], Numbers]) -> Numbers:
-        """The numbers of a stage: known, or of work that is done now."""
+        """The numbers of a stage, which are read if it is finished; otherwise its work is done now."""
         path = self.out / "stages" / f"{name}-{number}.json"
         if not path.exists():
             logger.info("round %d of %d: %s ...", number, self.rounds, TOLD[name])
@@ -160,7 +160,7 @@ class Rounds:
         return json.loads(path.read_text())
 
     def policy(self, number: int) -> None:
-        """Gives the backbone the weights of a round; those of round 0 are its own."""
+        """Gives the backbone the weights of the model of a round; those of round 0 are its own."""
         state = self.first
         if number:
             state = read_checkpoint(self.folder(TRAINED, number) / LAST)["state_dict"]
@@ -172,7 +172,7 @@ class Rounds:
         return L.Trainer(devices=1, precision=self.precision, plugins=[WholeCheckpointIO()], **given)
 
     def draw(self, number: int) -> Numbers:
-        """The banks of a round, and those with what was found before, which teach and guide."""
+        """Draws the banks of a round, and joins to them the best samples found before; these banks teach and guide."""
         self.policy(number - 1)
         strategy: Any = self.trainer().strategy
         self.backbone.to(strategy.root_device)
@@ -190,7 +190,7 @@ class Rounds:
         return {**numbers, "network_calls": self.lookahead.n * self.lookahead.steps * len(self.prompts)}
 
     def data(self, number: int) -> PreferenceDataModule:
-        """The preferences of a round."""
+        """The preference pairs of a round."""
         reward = getattr(self, "reward", None)
         return PreferenceDataModule(
             str(self.folder(POOL, number)), reward, self.pairs, self.fraction, 0.0, self.batch_size,
@@ -198,7 +198,7 @@ class Rounds:
         )  # fmt: skip
 
     def tune(self, number: int) -> Numbers:
-        """Fine-tunes the policy of the round before."""
+        """Fine-tunes the model of the round before."""
         self.policy(number - 1)
         self.module.seed, home = None, self.folder(TRAINED, number)
         trainer = self.trainer(
@@ -215,7 +215,7 @@ class Rounds:
         return {"tuning_calls": 4 * pairs * self.tuning_steps}  # chosen and rejected, by policy and reference
 
     def guide(self, number: int) -> Numbers:
-        """Guided samples of the new policy, and the best of all so far."""
+        """Draws guided samples of the new model, and keeps the best samples of all rounds so far."""
         self.policy(number)
         home, pool = self.folder(GUIDED, number), StoredBanks(str(self.folder(POOL, number)))
         lidar = LiDARModule(
@@ -242,6 +242,6 @@ def rounds(**settings: Any) -> str:
         settings: the arguments of `Rounds`.
 
     Raises:
-        ValueError: as `Rounds`.
+        ValueError: as `Rounds` does.
     """
     return str(Rounds(**settings).run())

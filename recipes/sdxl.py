@@ -22,7 +22,7 @@ def lidar(
     method: str = "lidar",
     checkpoint: str | None = None,
 ) -> str:
-    """Samples every prompt with guidance by ImageReward or another reward; without a preset, without guidance.
+    """Draws pictures for every prompt, guided by ImageReward or another reward; preset=None draws without guidance.
 
     Pictures are `size` pixels wide and high, by default what the model was trained on.
     """

@@ -59,11 +59,11 @@ def lidar(
     dtype: str = "float32",
     reward: str = "shapes-reward",
 ) -> str:
-    """Draws `samples` pictures for each of the first `prompts` held-out captions; without a preset, plain ones.
+    """Draws `samples` pictures for each of the first `prompts` held-out captions; preset=None draws plain ones.
 
     The best lookaheads are noised to the time `restart` and moved `moves` times, by a solver of `guided_steps` steps
     (docs/restart.md). The published form is restart null, moves 0, guided_steps 25, n 50, scale 12.5 and stop 0.2.
-    ShapesReward guides. ShapesVerdict is scored too, which guidance does not see: its mean is the accuracy.
+    ShapesReward guides. ShapesVerdict, which guidance does not see, is scored too; its mean is the accuracy.
     """
     lookahead = Lookahead(n=n, preset=preset) if preset else None
     return sample(

@@ -1,4 +1,4 @@
-"""What the recipes of the image models share: how pictures are drawn, how DPO is run, and how any fine-tuning is."""
+"""What the recipes of the image models share: drawing pictures, DPO, and the run of any fine-tuning."""
 
 from typing import Any
 

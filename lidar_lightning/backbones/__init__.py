@@ -1,4 +1,4 @@
-"""Backbones: adapters that make a published model a denoiser."""
+"""Backbones: adapters that turn published models into denoisers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What backbones around a pipeline share: settings, one of which says which LoRA adapters are on."""
+"""What backbones around a pipeline share: their settings, among them the LoRA adapters that are on."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -9,17 +9,17 @@ from lidar_lightning.backbones.adapters import active_scales, adapters_on
 
 
 class Adapted:
-    """A pipeline with the settings it is used with.
+    """A pipeline together with the settings with which it is used.
 
-    Settings are the arguments it was made with, among them its `name` and the `lora_scales` of the adapters that are
-    on, by name; None leaves on, in lookaheads and samples alike, what is on in the pipeline.
+    The settings are the arguments of the constructor. Among them are `name`, and `lora_scales`, which gives the scale
+    of each adapter that is on by its name; None leaves on what is on in the pipeline, in lookaheads and samples alike.
     """
 
     settings: dict[str, Any]
     _pipe: tuple[Any]
-    """In a tuple, so that its modules are not submodules by it."""
+    """The pipeline, in a tuple so that its modules do not become submodules."""
     adaptable: nn.ModuleList
-    """What adapters are loaded into."""
+    """The modules into which adapters are loaded."""
 
     @property
     def pipe(self) -> Any:
@@ -30,12 +30,12 @@ class Adapted:
         return self.around(self.pipe, **changes)
 
     def around(self, pipe: Any, **changes: Any) -> Self:
-        """Another pipeline with these settings but for some."""
+        """Another pipeline with these settings, except for the changes."""
         return type(self)(pipe, **{**self.settings, **changes})  # type: ignore[call-arg]
 
     @property
     def lora_scales(self) -> dict[str, float]:
-        """The LoRA adapters that are on with their scales, but for the one that is trained here."""
+        """The scales of the LoRA adapters that are on, by name, without the adapter that is trained here."""
         given = self.settings["lora_scales"]
         return active_scales(self.adaptable) if given is None else given
 
@@ -44,10 +44,10 @@ class Adapted:
         return "+".join((self.settings["name"], *self.lora_scales))
 
     def active(self) -> AbstractContextManager[None]:
-        """Within it these adapters are on and no other."""
+        """While it is active, the adapters of `lora_scales` are on and no others."""
         given = self.settings["lora_scales"]
         return nullcontext() if given is None else adapters_on(self.adaptable, given)
 
     def origin(self) -> str:
-        """The model's name: adapters trained in one precision are used in another."""
+        """The name of the model, since adapters trained in one precision may be used in another."""
         return self.settings["name"]

@@ -1,4 +1,4 @@
-"""LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, saved by themselves."""
+"""LoRA adapters on a backbone, by peft: injected in place, switched off for the reference, and saved on their own."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ class LoRA:
     Args:
         rank: the rank of each layer's update, at least 1.
         alpha: the update is scaled by alpha / rank.
-        dropout: on the input of the adapters, in [0, 1).
+        dropout: the dropout rate of the adapters' input, in [0, 1).
     """
 
     rank: int = 16
@@ -35,9 +35,9 @@ class LoRA:
 
 
 TRAINED = 16
-"""Bytes of a parameter in training: float32, its gradient and two moments of Adam."""
+"""Bytes that training takes per parameter: float32, its gradient and two moments of Adam."""
 OWN = "default"
-"""The adapter that `add_lora` makes; others came with a pipeline."""
+"""The name of the adapter that `add_lora` makes; all others came with the pipeline."""
 
 
 def layers(model: nn.Module) -> list[LoraLayer]:
@@ -46,13 +46,13 @@ def layers(model: nn.Module) -> list[LoraLayer]:
 
 
 def adapter_names(model: nn.Module) -> set[str]:
-    """Of all adapters that a model holds."""
+    """The names of all adapters that a model holds."""
     return {name for layer in layers(model) for name in layer.r}
 
 
 @contextmanager
 def flags_kept(model: nn.Module) -> Iterator[None]:
-    """What is trained stays so: switching adapters makes some trainable and others not."""
+    """Restores which parameters are trainable at the end of the block; switching adapters changes that."""
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
     try:
         yield
@@ -62,10 +62,10 @@ def flags_kept(model: nn.Module) -> Iterator[None]:
 
 
 def active_scales(model: nn.Module) -> dict[str, float]:
-    """The adapters that are on, but for the one trained here, with their scales. Fused ones are part of the weights.
+    """The scales of the adapters that are on, without the one trained here and without fused ones, by name.
 
     Raises:
-        ValueError: if one has different scales in different layers.
+        ValueError: if an adapter has different scales in different layers.
     """
     scales: dict[str, float] = {}
     for layer in layers(model):
@@ -83,7 +83,7 @@ def active_scales(model: nn.Module) -> dict[str, float]:
 
 
 def switch_on(model: nn.Module, scales: dict[str, float]) -> None:
-    """Has these adapters on at these scales, the one trained here too, and no other.
+    """Switches these adapters on at these scales, the one trained here too, and all others off.
 
     Raises:
         ValueError: if fused adapters keep others from acting.
@@ -92,7 +92,7 @@ def switch_on(model: nn.Module, scales: dict[str, float]) -> None:
         for layer in layers(model):
             if layer.merged_adapters and set(scales) & set(layer.r):
                 raise ValueError(
-                    f"the LoRA {layer.merged_adapters} is fused, and a layer with fused adapters runs no other: call "
+                    f"the LoRA {layer.merged_adapters} is fused, and a layer with fused adapters runs no others: call "
                     "`pipe.unfuse_lora()`, or save the fused pipeline and load that"
                 )
             layer.enable_adapters(True)
@@ -103,7 +103,7 @@ def switch_on(model: nn.Module, scales: dict[str, float]) -> None:
 
 @contextmanager
 def adapters_kept(model: nn.Module) -> Iterator[None]:
-    """Whatever is switched or loaded within it, the adapters that are on afterwards are those that were before."""
+    """At the end of the block, switches on the adapters that were on before it, and all others off."""
     before = {layer: (layer.active_adapters, layer.disable_adapters, dict(layer.scaling)) for layer in layers(model)}
     with flags_kept(model):
         try:
@@ -119,17 +119,17 @@ def adapters_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def adapters_on(model: nn.Module, scales: dict[str, float]) -> Iterator[None]:
-    """The model with these adapters at these scales and its own trained one, and no other."""
+    """While the block runs, these adapters are on at these scales, and the one trained here, and no others."""
     with adapters_kept(model):
         switch_on(model, scales)
         yield
 
 
 def add_lora(backbone: Backbone, lora: LoRA) -> None:
-    """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet; others that are on
-    stay on.
+    """Freezes the backbone and gives its `lora_targets` trainable adapters that change nothing yet.
 
-    They are float32 whatever the backbone is: half precision would round small steps of an optimizer away.
+    Other adapters that are on stay on. The new ones are float32 whatever the backbone is, since half precision would
+    round small steps of an optimizer away.
     """
     backbone.requires_grad_(False)
     layers = [m.weight.shape for name, m in backbone.named_modules() if re.fullmatch(backbone.lora_targets, name)]
@@ -151,7 +151,7 @@ def add_lora(backbone: Backbone, lora: LoRA) -> None:
 
 @contextmanager
 def adapters_off(backbone: Backbone) -> Iterator[None]:
-    """The backbone without the adapters that are trained, for the reference of DPO. Call it under no_grad only."""
+    """While the block runs, trained adapters are off, as the reference of DPO needs. Use it under no_grad only."""
     with adapters_kept(backbone):
         with flags_kept(backbone):  # FSDP asks once, in the first forward pass, what has a gradient
             for layer in layers(backbone):
@@ -160,7 +160,7 @@ def adapters_off(backbone: Backbone) -> Iterator[None]:
 
 
 def weights_in_force(model: nn.Module, on: Iterable[str]) -> dict[str, Tensor]:
-    """The state dict without adapters that are off, and as if no layer were wrapped."""
+    """The state dict without adapters that are off, named as if no layer were wrapped."""
     off = adapter_names(model) - set(on)
     return {
         key.replace(".base_layer.", "."): value
@@ -174,7 +174,7 @@ def own_weights(model: nn.Module) -> dict[str, Tensor]:
     a scale of 1.
 
     Raises:
-        ValueError: if the model holds none.
+        ValueError: if the model holds no such adapters.
     """
     state: dict[str, Tensor] = {}
     for name, layer in model.named_modules():
@@ -187,22 +187,22 @@ def own_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def trained_state(module: nn.Module, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """What was trained of the state dict of a module, which the strategy of its run may have gathered."""
+    """The trained part of a module's state dict, which the strategy of its run may have gathered."""
     state = module.state_dict() if state is None else state
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     return {name: value for name, value in state.items() if name in trained}
 
 
 def to_checkpoint(lora: LoRA | None, base: str) -> dict[str, Any]:
-    """What a checkpoint says of its adapters: their settings and the fingerprint of the weights under them."""
+    """What a checkpoint holds about its adapters: their settings, and the fingerprint of the weights under them."""
     return {"lora": asdict(lora) if lora else None, "base": base}
 
 
 def from_checkpoint(checkpoint: dict[str, Any]) -> tuple[LoRA | None, str | None]:
-    """What `to_checkpoint` said: the adapters of a checkpoint, or None, and the fingerprint of the weights under them.
+    """The inverse of `to_checkpoint`: the adapters, or None, and the fingerprint of the weights under them.
 
     Raises:
-        ValueError: if a checkpoint says it otherwise.
+        ValueError: if the checkpoint holds this in another form.
     """
     adapters = checkpoint.get("adapters") or {"lora": None, "base": None}
     try:
@@ -221,7 +221,7 @@ def prepare_for_checkpoint(backbone: Backbone, checkpoint: dict[str, Any], base:
         base: fingerprint of the backbone's own weights.
 
     Raises:
-        ValueError: if the checkpoint belongs to other weights or to another architecture, or lacks a part.
+        ValueError: if the checkpoint is of other weights or of another architecture, or if a part of it is missing.
     """
     lora, trained_on = from_checkpoint(checkpoint)
     if lora:

@@ -1,4 +1,4 @@
-"""Any text-to-image pipeline of diffusers as a backbone, by running the pipeline itself."""
+"""Any text-to-image pipeline of diffusers as a backbone that runs the pipeline itself."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -29,28 +29,27 @@ from lidar_lightning.utils.weights import fingerprint
 
 
 class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
-    """A text-to-image or text-to-video pipeline of diffusers that steps latents with one supported scheduler, run as
-    it is.
+    """A text-to-image or text-to-video pipeline of diffusers, run as it is.
 
-    Clean samples are what its scheduler gave in the last step, in the space that its network works in; their pictures
-    are those that the pipeline made of them. Other latents are decoded by a run of one step whose scheduler answers
-    with them. A restart hides the steps above it from the pipeline, and mixes the clean sample into the noise that the
-    pipeline prepares. Lookaheads are runs of fewer steps, if need be of another `AnyPipeline` around the same pipeline
-    with another scheduler or adapters.
+    The pipeline must step latents with one supported scheduler. Clean samples are what the scheduler returned in the
+    last step, in the space of its network; their pictures are those that the pipeline made of them. Other latents are
+    decoded by a run of one step in which the scheduler returns them. A restart hides the steps above it from the
+    pipeline, and mixes the clean sample into the noise that the pipeline prepares. Lookaheads are runs of fewer steps,
+    or runs of another `AnyPipeline` around the same pipeline with another scheduler or other adapters.
 
     Args:
-        pipe: the pipeline; its modules are used, not copied. With model or sequential CPU offload, it stays so.
-        call: what else it is called with, such as height, width and guidance_scale.
-        scheduler: diffusers scheduler class (its name) in place of the pipeline's.
-        scheduler_options: changes of the scheduler's configuration.
+        pipe: the pipeline; its modules are used, not copied. It keeps its model or sequential CPU offload.
+        call: further arguments of each call of the pipeline, such as height, width and guidance_scale.
+        scheduler: the name of a scheduler class of diffusers, used in place of the pipeline's.
+        scheduler_options: changes to the scheduler's configuration.
         grid: `timesteps` or `sigmas` of all calls, in place of the scheduler's own spacing of the steps.
-        lora_scales: scales of the LoRA adapters of the pipeline that are on, by name, and others are off; None leaves
-            on what is on in the pipeline.
-        name: in reports and provenance; None takes where the pipeline came from.
+        lora_scales: from the names of LoRA adapters of the pipeline to their scales; these are on and others off. None
+            leaves on what is on in the pipeline.
+        name: the name in reports and provenance; None takes the folder or repository that the pipeline came from.
 
     Raises:
-        ValueError: for a pipeline without an autoencoder or that is not called with prompts, steps and generators, an
-            unsupported scheduler, or a `call` that the pipeline does not take or that the run decides.
+        ValueError: if the pipeline has no autoencoder or is not called with prompts, steps and generators, if the
+            scheduler is not supported, or if the pipeline does not take `call`, or the run itself sets a part of it.
     """
 
     modality = "image"
@@ -100,17 +99,18 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         scheduler_options: dict[str, Any] | None = None,
         name: str | None = None,
     ) -> "AnyPipeline":  # Not Self, which jsonargparse does not resolve.
-        """Loads a pipeline of whatever class from a local folder or a hub repository.
+        """Loads a pipeline of any class from a local folder or a hub repository.
 
         Args:
             pretrained_model_name_or_path: a folder, a hub repository (OWNER/REPOSITORY, or with @REVISION), or a
                 shipped name such as "shapes-sd".
-            dtype: type of all weights: "float32", "bfloat16" or "float16".
+            dtype: the type of all weights: "float32", "bfloat16" or "float16".
             variant: which of the published weight files to load, e.g. "fp16".
-            lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
-            lora_scales: see the class; None has all that are loaded on at scale 1.
-            offload: keep the weights in CPU memory, but for the model or the layers that compute.
-            quantization: of the network's frozen weights, in 8 or 4 bits.
+            lora: from names, which `lora_scales` uses, to the LoRA files or repositories that are loaded.
+            lora_scales: see the class; None switches all that are loaded on, at scale 1.
+            offload: keeps all weights in CPU memory except those of the model ("model") or the layers ("sequential")
+                that compute.
+            quantization: keeps the frozen weights of the network in 8 or 4 bits, see `quantization_of`.
             call, scheduler, scheduler_options, name: see the class.
 
         Raises:
@@ -129,13 +129,13 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         return backbone
 
     def around(self, pipe: Any, **changes: Any) -> Self:
-        """Another pipeline with these settings but for some; options of one scheduler are not those of another."""
+        """Another pipeline with these settings except for the changes; another scheduler takes no options from them."""
         cleared = {"scheduler_options": None} if changes.get("scheduler") else {}
         return super().around(pipe, **{**cleared, **changes})
 
     @property
     def network_name(self) -> str:
-        """Which of the parts is called at each step."""
+        """The name of the part that is called at each step."""
         return "transformer" if "transformer" in self.parts else "unet"
 
     @property
@@ -149,12 +149,12 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         return WholeSteps(self._named(type(self.scheduler).__name__), steps, self.times)
 
     def random_solver(self, steps: int) -> RandomWholeSteps:
-        """Draws of the law of `GaussianAncestral`, at the times of the pipeline's own steps."""
+        """Draws from the law of `GaussianAncestral`, at the times of the pipeline's own steps."""
         name = self._named(f"{type(self.scheduler).__name__}, ancestral")
         return RandomWholeSteps(self.schedule, name, steps, self.times)
 
     def times(self, steps: int) -> Tensor:
-        """Of so many steps, then 0 (steps + 1,) float64; the pipeline is called until it has set them."""
+        """The times of `steps` steps, then 0: (steps + 1,) float64. The pipeline is called until it has set them."""
         if steps not in self._times:
             with spaced(self.scheduler, ends=True) as found, suppress(Enough):
                 self._called(["a picture"], steps, Generators([0]).streams)
@@ -184,7 +184,7 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
                 into(edited(self.scheduler, change))
             pictures = self._called(rows, solver.steps, generators.streams)
         if not found:
-            raise ValueError(f"the {type(self.pipe).__name__} took no step of its scheduler: it cannot be run here")
+            raise ValueError(f"the {type(self.pipe).__name__} took no step of its scheduler: AnyPipeline cannot run it")
         x0 = found[0].detach().float()
         self._shape, self._size = tuple(x0.shape[1:]), (pictures.shape[-2], pictures.shape[-1])
         self._pictures.put(x0, pictures)
@@ -197,11 +197,11 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         with replaced(self.pipe, "scheduler", self.scheduler), without_bar(self.pipe), self.active():
             pictures = self.pipe(**told, **self.call, **self.grid)[0]
         if not isinstance(pictures, Tensor) or pictures.ndim not in (4, 5) or pictures.shape[-3] != 3:
-            raise ValueError(f"a {type(self.pipe).__name__} makes no pictures: guide() steers it, AnyPipeline does not")
+            raise ValueError(f"a {type(self.pipe).__name__} makes no pictures: use guide() and not AnyPipeline")
         return pictures.float().clamp(0, 1)
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W), of videos (B, F, 3, H, W), float32 in [0, 1], on the device of the latents."""
+        """Pixels (B, 3, H, W), or (B, F, 3, H, W) for videos, float32 in [0, 1], on the device of the latents."""
         if (made := self._pictures.get(x0)) is not None:
             return made
 
@@ -212,20 +212,20 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
             return self._called(["a picture"] * len(x0), 1, Generators(range(len(x0))).streams).to(x0.device)
 
     def prior(self, generators: Generators) -> Tensor:
-        """Standard normal noise in the shape of its clean samples (B, *S) float32, which one short run finds out."""
+        """Standard normal noise (B, *S) float32 in the shape of the clean samples, which one short run finds out."""
         if not self._shape:
             self.run(self.solver(1), Generators([0], self.device), ["a picture"])
         return generators.randn(*self._shape)
 
     @property
     def space(self) -> str:
-        """As that of the model's own backbone where latents are not packed: packed ones by their rows and columns."""
+        """The space of the model's own backbone, unless latents are packed: of these it holds rows and columns."""
         shape = tuple(self.prior(Generators([0])).shape[1:])
         return latent_space(self.pipe.vae, shape, *self._size)
 
     @property
     def device(self) -> torch.device:
-        """Where the pipeline computes: offloaded weights are elsewhere."""
+        """The device on which the pipeline computes; offloaded weights are elsewhere."""
         return self.pipe._execution_device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -234,7 +234,7 @@ class AnyPipeline(Adapted, ReplayedPipeline):  # type: ignore[override,misc]
         return self if offloaded else super()._apply(fn, recurse)
 
     def fingerprint(self) -> str:
-        """Hash of all weights in force and of what the pipeline is called with."""
+        """A hash of all weights in use and of the arguments with which the pipeline is called."""
         told = json.dumps([self.call, self.lora_scales], sort_keys=True, default=str)
         on = {OWN, *self.lora_scales}
         return fingerprint(f"{self.name} {told}", *(weights_in_force(part, on) for part in self.parts.values()))

@@ -1,4 +1,4 @@
-"""What every model is here: a denoiser that predicts clean data from noised data."""
+"""The interface of every model: a denoiser that predicts clean data from noised data."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ class Backbone(nn.Module, ABC):
         schedule: the noise schedule the model was trained with.
         name: identifies the architecture and the weights' origin in reports and in the provenance of banks.
         vocab_size: V of a model of tokens; None for continuous data.
-        mask: the token that stands for noise, of a model of absorbing noise; None for uniform noise.
+        mask: for a model of absorbing noise, the token that stands for noise; None for uniform noise.
     """
 
     modality: ClassVar[str]
@@ -34,14 +34,14 @@ class Backbone(nn.Module, ABC):
     vocab_size: int | None = None
     mask: int | None = None
     lora_targets: ClassVar[str]
-    """Regular expression of the names of the layers that `adapters.add_lora` adapts."""
+    """A regular expression that matches the names of the layers that `adapters.add_lora` adapts."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Any:
-        """Prompts to the condition that `predict` takes, one row per prompt; None for an unconditional model."""
+        """The condition of prompts that `predict` takes, one row per prompt; None for an unconditional model."""
 
     def told(self, prompts: Sequence[str]) -> Any:
-        """Prompts to the condition that `error` takes, one row per prompt."""
+        """The condition of prompts that `error` takes, one row per prompt."""
         return self.encode(prompts)
 
     @abstractmethod
@@ -54,14 +54,14 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Any:
-        """Clean samples (B, *S) to what rewards score: a list of SMILES, or pixels."""
+        """Turns clean samples (B, *S) into what rewards score: a list of SMILES strings, or pixels."""
 
     @abstractmethod
     def x0_of(self, samples: Any) -> Tensor:
-        """The inverse of `decode`: what rewards score to clean samples (B, *S)."""
+        """The inverse of `decode`: turns what rewards score into clean samples (B, *S)."""
 
     def identities(self, x0: Tensor) -> Tensor:
-        """Which clean samples (n, *S) are one and the same thing: equal numbers (n,) int64. Here equal samples are."""
+        """Numbers (n,) int64, equal for those of the clean samples (n, *S) that count as the same: here equal ones."""
         return x0.flatten(1).unique(dim=0, return_inverse=True)[1]
 
     @abstractmethod
@@ -69,10 +69,10 @@ class Backbone(nn.Module, ABC):
         """The default solver of this model with `steps` network calls."""
 
     def random_solver(self, steps: int) -> RandomSolver:
-        """A solver of `steps` network calls whose steps are draws from a known law: what samplers compare on.
+        """A solver of `steps` network calls whose steps are draws from a known law; samplers are compared on it.
 
         Raises:
-            ValueError: if the default solver is no such one and the model has no other.
+            ValueError: if the default solver is of another kind and the model has no other solver.
         """
         solver = self.solver(steps)
         if not hasattr(solver, "transition"):
@@ -81,30 +81,30 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """x_t from x0 (B, *S) at t (B,)."""
+        """Draws x_t (B, *S) from clean samples x0 (B, *S) at times t (B,)."""
 
     @abstractmethod
     def error(self, x0: Tensor, x_t: Tensor, t: Tensor, condition: Any) -> Tensor:
-        """Denoising error per sample (B,), the e of the DPO loss: for tokens one draw of the NELBO in nats."""
+        """The denoising error per sample (B,), the e of the DPO loss; for tokens, one draw of the NELBO in nats."""
 
     @property
     @abstractmethod
     def space(self) -> str:
-        """Identifies the space of clean samples: banks of one space do not fit models of another."""
+        """Identifies the space of clean samples; a bank fits only models of its own space."""
 
     def active(self) -> AbstractContextManager[None]:
-        """Within it the network is as this backbone uses it; several backbones may share one network."""
+        """While it is active, the network is as this backbone uses it; several backbones may share one network."""
         return nullcontext()
 
     def frozen_copy(self) -> Self:
-        """A second model with the same weights, not trained."""
+        """A second model with the same weights, which are not trained."""
         return copy.deepcopy(self).requires_grad_(False).eval()
 
     def checkpoint_gradients(self) -> None:
-        """Has the network compute its activations again in the backward pass: less memory for more time.
+        """Lets the network compute its activations again in the backward pass, which saves memory and costs time.
 
         Raises:
-            ValueError: if it cannot.
+            ValueError: if the network cannot do so.
         """
         network = getattr(self, "network", None)
         if not getattr(network, "_supports_gradient_checkpointing", False):
@@ -115,17 +115,17 @@ class Backbone(nn.Module, ABC):
     def export_lora(self, folder: str | Path, write: bool = True) -> None:
         """Writes trained adapters in the form that the model's own library loads.
 
-        Of processes that share the weights all must call it together, and one of them has `write`.
+        All processes that share the weights must call it together; only one of them sets `write`.
         """
         raise ValueError(f"{type(self).__name__} has no other library to export adapters to: use the checkpoint")
 
     @property
     def evaluations(self) -> int:
-        """Of the network in one `predict` of one sample: 2 where classifier-free guidance runs it twice."""
+        """Evaluations of the network in one `predict` of one sample: 2 if classifier-free guidance runs it twice."""
         return 1
 
     def sample_bytes(self) -> int:
-        """Bytes, at least, that a clean sample takes, with what belongs to it."""
+        """The least number of bytes that a clean sample takes, with what belongs to it."""
         noise = self.prior(Generators([0], self.device))
         return noise.numel() * noise.element_size() + ROW
 
@@ -134,23 +134,23 @@ class Backbone(nn.Module, ABC):
         return next(self.parameters()).device
 
     def origin(self) -> str:
-        """What adapters were trained on, to be asked before any are added: here the weights themselves."""
+        """Identifies what adapters are trained on: here the weights. Call it before adapters are added."""
         return self.fingerprint()
 
     def fingerprint(self) -> str:
-        """Hash of the weights that are in force: equal weights give equal banks."""
+        """A hash of the weights in use; models with equal weights draw equal banks."""
         return fingerprint(self.name, self.state_dict())
 
 
 def clean_samples(backbone: Backbone, given: Any) -> Tensor:
-    """Given samples (n, *S) as a model's own, on the CPU. Raises ValueError unless they could be."""
+    """Given samples (n, *S) as clean samples of a model, on the CPU. Raises ValueError if they cannot be that."""
     x = torch.as_tensor(given).detach().cpu()
     own = backbone.prior(Generators([0], backbone.device)).cpu()
     if x.ndim != own.ndim or x.shape[1:] != own.shape[1:]:
         shape = ", ".join(map(str, own.shape[1:]))
-        raise ValueError(f"{backbone.name} works on samples (n, {shape}), got {tuple(x.shape)}")
+        raise ValueError(f"{backbone.name} takes samples (n, {shape}), got {tuple(x.shape)}")
     if own.is_floating_point() != x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{backbone.name} works on {own.dtype}, got samples of {x.dtype}")
+        raise ValueError(f"{backbone.name} takes samples of {own.dtype}, got samples of {x.dtype}")
     if backbone.vocab_size is not None and len(x) and not 0 <= x.min() <= x.max() < backbone.vocab_size:
         raise ValueError(f"{backbone.name} has tokens 0 to {backbone.vocab_size - 1}, got {x.min()} to {x.max()}")
     if not x.isfinite().all():

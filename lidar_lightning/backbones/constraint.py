@@ -13,20 +13,21 @@ from lidar_lightning.solvers.tokens import FREE
 
 logger = logging.getLogger(__name__)
 VIOLATION = "!"
-"""What marks a molecule that lost the kept fragment; no SMILES string begins with it."""
+"""Marks a molecule that lost the kept fragment; no SMILES string begins with this character."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """What samples keep.
+    """The tokens that every sample keeps.
 
     Args:
-        prefix: SMILES tokens with which every string begins, such as a scaffold.
-        template: in its place, tokens among which each `*` is one that is free: "C1CC1**O". What follows it is free.
-        length: SMILES tokens of every string, so that <eos> stands behind them; None leaves it free.
-        fragment: SMARTS of a substructure that every molecule must hold; None takes the prefix, if it is a molecule. A
-            string that is a molecule without it is handed on with a "!" in front, which makes it invalid: rewards give
-            it their floor.
+        prefix: the SMILES tokens with which every string begins, such as a scaffold.
+        template: in place of a prefix, tokens in which each `*` leaves one token free, such as "C1CC1**O". All tokens
+            after the template are free.
+        length: the number of SMILES tokens of every string, which <eos> follows; None leaves it free.
+        fragment: the SMARTS of a substructure that every molecule must hold; None takes the prefix, if that is a
+            molecule. A string that is a molecule without it gets a "!" in front, which makes it invalid, so that
+            rewards give it their floor.
 
     Raises:
         ValueError: if nothing is kept, the kept tokens are unknown or do not fit, or the fragment cannot be read.
@@ -41,7 +42,7 @@ class Constraint:
         if self.prefix and (self.template or "*" in self.prefix):
             raise ValueError(f"give either a prefix or, with * for free tokens, a template, got {self}")
         if not self.kept and self.length is None:
-            raise ValueError("a constraint keeps something: give a prefix, a template or a length")
+            raise ValueError("a constraint must keep something: give a prefix, a template or a length")
         count = len(self.symbols)
         if self.length is not None and self.length < max(count, 1):
             raise ValueError(f"length={self.length} is shorter than the {count} tokens of {self.kept!r}")
@@ -49,15 +50,15 @@ class Constraint:
         if unknown:
             raise ValueError(f"cannot keep {self.kept!r}: tokens outside the vocabulary: {' '.join(unknown)}")
         if self.fragment is not None and self.query is None:
-            raise ValueError(f"the fragment {self.fragment!r} is no SMARTS")
+            raise ValueError(f"the fragment {self.fragment!r} cannot be read as SMARTS")
 
     @classmethod
     def of(cls, given: "Constraint | str | None") -> "Constraint | None":
-        """A constraint as it is; a string is a prefix or, with `*`, a template."""
+        """Returns a constraint as it is; a string becomes a prefix or, if it has a `*`, a template."""
         if given is None or isinstance(given, cls):
             return given
         if not isinstance(given, str):
-            raise ValueError(f"keep a string of SMILES tokens, or what a Constraint says, got {given!r}")
+            raise ValueError(f"keep must be a string of SMILES tokens, a Constraint or None, got {given!r}")
         return cls(template=given) if "*" in given else cls(prefix=given)
 
     @property
@@ -66,29 +67,29 @@ class Constraint:
 
     @property
     def symbols(self) -> list[str]:
-        """The tokens that are kept, and `*`."""
+        """The kept tokens, with `*` for free ones."""
         return smiles.symbols_of(self.kept)
 
     @property
     def told(self) -> str:
-        """In names of solvers, and so in the provenance of banks."""
+        """A description for the names of solvers, by which it is part of the provenance of banks."""
         length = "" if self.length is None else f", length={self.length}"
         fragment = "" if self.fragment is None else f", fragment={self.fragment}"
         return f"keeping {self.kept}{length}{fragment}"
 
     @property
     def query(self) -> Chem.Mol | None:
-        """The substructure that molecules are searched for, or None if the kept tokens are none."""
+        """The substructure that every molecule must hold, or None if the kept tokens are no molecule."""
         with rdBase.BlockLogs():
             if self.fragment is not None:
                 return Chem.MolFromSmarts(self.fragment)
             return Chem.MolFromSmiles(self.prefix) if self.prefix else None
 
     def fixed(self, length: int) -> Tensor:
-        """The token that each position keeps, or FREE: (length,) int64, with <bos> in front.
+        """The token that each position keeps, or FREE: (length,) int64; the first one is <bos>.
 
         Raises:
-            ValueError: if it does not fit.
+            ValueError: if the kept tokens do not fit into `length`.
         """
         tokens = torch.full((length,), FREE)
         count = len(self.symbols) if self.length is None else self.length
@@ -103,7 +104,7 @@ class Constraint:
         return tokens
 
     def marked(self, strings: Sequence[str]) -> list[str]:
-        """The strings, of which molecules without the fragment get a "!" in front."""
+        """The strings; molecules without the fragment get a "!" in front."""
         query = self.query
         if query is None:
             return list(strings)
@@ -114,11 +115,11 @@ class Constraint:
 
 
 def count_violations(strings: Sequence[str]) -> int:
-    """How many strings are molecules that lost the fragment that they were to keep; a warning says so if there are."""
+    """Counts the strings that are molecules without the fragment they had to keep, and warns if there are any."""
     count = sum(text.startswith(VIOLATION) for text in strings)
     if count:
         logger.warning(
-            "%d of %d strings are molecules without the fragment that they were to keep: they begin with %r and count "
+            "%d of %d strings are molecules without the fragment that they had to keep: they begin with %r and count "
             "as invalid", count, len(strings), VIOLATION,
         )  # fmt: skip
     return count

@@ -24,7 +24,7 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", base ** (-torch.arange(0, head_dim, 2).float() / head_dim))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Returns cos and sin, each (length, head_dim / 2)."""
+        """The cosines and the sines, each (length, head_dim / 2)."""
         angles = torch.outer(torch.arange(length, device=self.inv_freq.device).float(), self.inv_freq.float())
         return angles.cos(), angles.sin()
 
@@ -48,7 +48,7 @@ class Scale(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (B, L, D), shifted and scaled by its condition."""
+    """Shifts and scales x (B, L, D) as its condition says."""
     return x * (1 + scale) + shift
 
 
@@ -61,7 +61,7 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoidal features of the noise level (B,), then a two-layer perceptron: (B, dim)."""
+    """Sinusoidal features of the noise level (B,), followed by a two-layer perceptron: (B, dim)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -75,7 +75,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention and a perceptron, each with adaLN shift, scale and gate."""
+    """Self-attention and a perceptron, each with the shift, scale and gate of adaLN."""
 
     def __init__(self, dim: int, heads: int, cond_dim: int, dropout: float):
         super().__init__()
@@ -115,7 +115,7 @@ class TokenEmbedding(nn.Module):
 
 
 class OutputLayer(nn.Module):
-    """Hidden states to logits of the vocabulary, modulated by the condition."""
+    """Maps hidden states, modulated by the condition, to logits of the vocabulary."""
 
     def __init__(self, dim: int, vocab_size: int, cond_dim: int):
         super().__init__()
@@ -134,7 +134,7 @@ class DiT(nn.Module):
     def __init__(self, vocab_size: int, dim: int, cond_dim: int, blocks: int, heads: int, dropout: float = 0.0):
         super().__init__()
         if dim % (2 * heads):
-            raise ValueError(f"hidden_dim must be a multiple of 2 * n_heads, got {dim} and {heads} heads")
+            raise ValueError(f"hidden_dim must be a multiple of 2 * n_heads, got hidden_dim={dim} and n_heads={heads}")
         self.vocab_embed = TokenEmbedding(dim, vocab_size)
         self.sigma_map = TimeEmbedding(cond_dim)
         self.rotary_emb = Rotary(dim // heads)

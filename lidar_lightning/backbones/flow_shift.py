@@ -6,7 +6,7 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 
 def flow_grid(scheduler: Any, tokens: int, max_shift: float = 1.15) -> dict[str, float]:
-    """The `mu` that a dynamically shifted scheduler wants for a picture of so many tokens; {} for any other one.
+    """The argument `mu` of a dynamically shifted scheduler for a picture of `tokens` tokens; {} for any other one.
 
     mu rises linearly from base_shift at base_image_seq_len tokens to max_shift at max_image_seq_len (Esser et al.,
     arXiv 2403.03206, section 5.3.2).

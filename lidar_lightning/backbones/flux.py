@@ -16,13 +16,14 @@ from lidar_lightning.utils.seeding import Generators
 class Flux(LatentBackbone):
     """FLUX.1 (Black Forest Labs, 2024), a rectified-flow transformer over 2x2 latent patches.
 
-    Its latents are packed: (B, H W / 4, 4 C) float32, as its transformer and stock pipeline have them. The guidance
-    scale is told to a guidance-distilled network (dev) and ignored by others (schnell).
+    Its latents are packed: (B, H W / 4, 4 C) float32, as its transformer and stock pipeline have them. A
+    guidance-distilled network (dev) receives the guidance scale as an input; other networks (schnell) ignore it.
 
     Args:
         pipe: a FluxPipeline.
-        true_cfg_scale: strength of classifier-free guidance, for networks that are not distilled; 1 or less is none.
-        max_sequence_length: tokens of T5; published models take 512 (dev) or 256 (schnell).
+        true_cfg_scale: strength of classifier-free guidance, for networks that are not distilled; 1 or less turns it
+            off.
+        max_sequence_length: number of tokens for T5; published models take 512 (dev) or 256 (schnell).
         settings: the other arguments of `LatentBackbone`.
     """
 

@@ -18,13 +18,13 @@ from lidar_lightning.utils.pictures import check_pixels
 from lidar_lightning.utils.seeding import Generators
 
 Condition = dict[str, Tensor]
-"""What the network is told, one row per sample; keys that begin with "negative_" are for classifier-free guidance."""
+"""The inputs of a network beside x and t, one row per sample; those of classifier-free guidance are "negative_..."."""
 
 
 class LatentBackbone(PipelineBackbone):
-    """A diffusers pipeline as a denoiser of its latents; eps, v and flow predictions become x0 here.
+    """A diffusers pipeline as a denoiser of its latents; predictions of eps, v or flow velocity become x0 here.
 
-    Latents are float32 whatever the network computes in. Its settings are those of `PipelineBackbone`.
+    Latents are float32 whatever precision the network computes in. The arguments are those of `PipelineBackbone`.
     """
 
     @property
@@ -33,13 +33,13 @@ class LatentBackbone(PipelineBackbone):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Of one latent as the VAE decodes it: (C, H, W)."""
+        """The shape (C, H, W) of one latent as the VAE decodes it."""
         unit = self.pipe.vae_scale_factor
         return (self.pipe.vae.config.latent_channels, self.height // unit, self.width // unit)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """Each distinct prompt is encoded once."""
+        """The condition of prompts; each distinct prompt is encoded once."""
         unique = list(dict.fromkeys(prompts))
         for prompt in unique:
             check_prompt(prompt, self.pipe, self._token_limit)
@@ -53,7 +53,7 @@ class LatentBackbone(PipelineBackbone):
 
     @abstractmethod
     def _encode(self, prompts: list[str]) -> Condition:
-        """The condition of distinct prompts, one row each."""
+        """The condition of distinct prompts, one row per prompt."""
 
     @abstractmethod
     def _network(self, x: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
@@ -87,16 +87,16 @@ class LatentBackbone(PipelineBackbone):
     def decode(self, x0: Tensor) -> Tensor:
         """Pixels (B, 3, H, W) float32 in [0, 1], on the device of the latents.
 
-        A VAE that a gradient has to pass stays there until the next pictures without one.
+        If gradients flow through the VAE it stays on that device until pictures are decoded without gradients.
         """
         with self.placed(self.pipe.vae, stay=torch.is_grad_enabled() and x0.requires_grad):
             return decode(self.pipe.vae, self.unpack(x0))
 
     def x0_of(self, samples: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1] to the mode of their latents (B, *S) float32.
+        """Encodes pixels (B, 3, H, W) in [0, 1] as the mode of their latents (B, *S) float32.
 
         Raises:
-            ValueError: for anything else, such as bytes, or pictures of another size than the model's.
+            ValueError: for samples of any other kind, such as bytes, or pictures of another size than the model's.
         """
         check_pixels(f"{type(self).__name__} encodes", samples)
         if samples.shape[1:] != (3, self.height, self.width):
@@ -105,7 +105,7 @@ class LatentBackbone(PipelineBackbone):
             return self.pack(latents_of(self.pipe.vae, samples))
 
     def pack(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, H, W) as the network takes them (B, *S)."""
+        """Turns latents (B, C, H, W) into the form (B, *S) that the network takes."""
         return latents
 
     def unpack(self, x: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class LatentBackbone(PipelineBackbone):
         return x
 
     def spacing(self, steps: int) -> dict[str, Any]:
-        """What the pipeline tells its scheduler's `set_timesteps` for so many steps, but for their number."""
+        """What the pipeline passes to its scheduler's `set_timesteps` beside the number of steps."""
         return {}
 
     def solver(self, steps: int) -> SchedulerSolver:
@@ -122,7 +122,7 @@ class LatentBackbone(PipelineBackbone):
         return SchedulerSolver(self.scheduler, None if placed or "sigmas" in spacing else steps, self.eta, **spacing)
 
     def random_solver(self, steps: int) -> GaussianAncestral:
-        """Random steps along the times of the model's own scheduler if it is a flow, else along equally spaced ones."""
+        """Random steps along the times of a flow model's own scheduler; of other models, along equally spaced ones."""
         if not is_flow(self.scheduler):
             return GaussianAncestral(self.schedule, steps)
         spacing = self.spacing(steps)
@@ -130,11 +130,11 @@ class LatentBackbone(PipelineBackbone):
         return GaussianAncestral(self.schedule, steps, times=own.times)
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""
+        """Draws alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""
         return noised(self.schedule, x0, t, generator)
 
     def error(self, x0: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Mean squared error of the network's own prediction (eps, v or velocity), without guidance: (B,)."""
+        """The mean squared error of the network's own prediction (eps, v or velocity), without guidance: (B,)."""
         x0_hat = self._predict(x_t, t, condition, guided=False)
         weight = slope(*self.coefficients(x_t, t), self.kind)
         return (weight * (x0_hat - x0)).square().flatten(1).mean(1)

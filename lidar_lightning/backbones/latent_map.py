@@ -1,4 +1,4 @@
-"""How a pipeline turns the samples that its scheduler steps into what its autoencoder decodes, learnt from one call."""
+"""How a pipeline turns what its scheduler steps into what its autoencoder decodes; one call is enough to learn it."""
 
 import math
 from collections.abc import Callable
@@ -8,45 +8,45 @@ import torch
 from torch import Tensor
 
 DIGIT = 1024
-"""Places are told apart by two digits to this base, which float32 holds exactly after any scale and offset."""
+"""The base of the two digits that number places; float32 tells them apart after any scale and offset."""
 
 
 class LatentMap(NamedTuple):
-    """z = offset + scale * x0[place], entry by entry: packing, and whatever normalises latents."""
+    """The map z = offset + scale * x0[place], entry by entry: it undoes packing and any normalisation of latents."""
 
     place: Tensor
-    """Of each entry of z the entry of x0 that it is made of (N,) int64, a permutation."""
+    """For each entry of z, the place of the entry of x0 that it is made of: (N,) int64, a permutation."""
     scale: Tensor
-    """(N,) float32, not 0."""
+    """The scale of each entry of z: (N,) float32, not 0."""
     offset: Tensor
-    """(N,) float32."""
+    """The offset of each entry of z: (N,) float32."""
     z_shape: torch.Size
-    """Of one z, as (C, H, W) or (C, 1, H, W)."""
+    """The shape of one z: (C, H, W) or (C, 1, H, W)."""
     shape: torch.Size
-    """Of one x0."""
+    """The shape of one x0."""
 
     def inverse(self, z: Tensor) -> Tensor:
-        """x0 (B, *shape) float32 of z (B, *z_shape).
+        """The clean samples x0 (B, *shape) float32 that become z (B, *z_shape).
 
         Raises:
             ValueError: if z is of another shape.
         """
         if z.shape[1:] != self.z_shape:
-            raise ValueError(f"the autoencoder made latents {tuple(z.shape[1:])}, and decodes {tuple(self.z_shape)}")
+            raise ValueError(f"the autoencoder made latents {tuple(z.shape[1:])}, but decodes {tuple(self.z_shape)}")
         x0 = torch.empty(len(z), len(self.place), device=z.device)
         x0[:, self.place.to(z.device)] = (z.float().flatten(1) - self.offset.to(z)) / self.scale.to(z)
         return x0.view(-1, *self.shape)
 
 
 def learn_map(decoded: Callable[[Tensor], Tensor], shape: torch.Size) -> LatentMap:
-    """The map of a pipeline, from what its autoencoder is given of four samples: zeros, ones and two of place numbers.
+    """Learns the map of a pipeline from four samples: zeros, ones, and two that hold the numbers of their places.
 
     Args:
-        decoded: samples (4, *shape) float32 to what the autoencoder would decode, in float32.
-        shape: of one sample.
+        decoded: a function of samples (4, *shape) float32 that returns what the autoencoder would decode, in float32.
+        shape: the shape of one sample.
 
     Raises:
-        ValueError: if the pipeline does more to a sample than to move, scale and shift its entries.
+        ValueError: if the pipeline does more to a sample than move, scale and shift its entries.
     """
     count = math.prod(shape)
     index = torch.arange(count, dtype=torch.float32)
@@ -60,17 +60,17 @@ def learn_map(decoded: Callable[[Tensor], Tensor], shape: torch.Size) -> LatentM
     worst = max(float((digit - digit.round()).abs().nan_to_num(1).max()) for digit in (high, low))
     if worst > 0.1 or not torch.equal(place.sort().values, index.double()):
         raise ValueError(
-            f"samples {tuple(shape)} become latents {tuple(z.shape[1:])} by more than moving, scaling and shifting "
-            "their entries, so that pictures cannot be encoded for this pipeline"
+            f"pictures cannot be encoded for this pipeline: it turns samples {tuple(shape)} into latents "
+            f"{tuple(z.shape[1:])} by more than moving, scaling and shifting their entries"
         )
     return LatentMap(place.long(), scale.float(), zero.float(), z.shape[1:], shape)
 
 
 def modes(vae: Any, pixels: Tensor, dimensions: int) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] to the mode of what the autoencoder makes of them.
+    """Encodes pictures (B, 3, H, W) in [0, 1] as the mode of what the autoencoder makes of them.
 
     Args:
-        dimensions: 4, or 5 of an autoencoder of videos, for which each picture is a video of one frame.
+        dimensions: 4, or 5 for an autoencoder of videos, to which each picture is a video of one frame.
     """
     given = (pixels * 2 - 1).to(vae.device, vae.dtype)
     encoded = vae.encode(given.unsqueeze(2) if dimensions == 5 else given)

@@ -1,4 +1,4 @@
-"""Pipelines, LoRA files and schedulers of diffusers, loaded with messages that say what was looked for."""
+"""Loads pipelines, LoRA files and schedulers of diffusers, with messages that say what was looked for."""
 
 import copy
 import inspect
@@ -34,18 +34,20 @@ TRAINED = (
     "prediction_type",
     "rescale_betas_zero_snr",
 )
-"""What of a scheduler's configuration its network was trained with: no other class may default it."""
+"""Settings of a scheduler with which its network was trained, and which no other class may replace by defaults."""
 UNCLIPPED = {"clip_sample": False, "thresholding": False}
-"""What cuts samples to [-1, 1] is for pixels; some classes default to it."""
+"""Switches off what cuts samples to [-1, 1], which is meant for pixels and on by default in some classes."""
 BARS = (diffusers.utils.logging, transformers_logging)
-"""Each library's own switch of its progress bars."""
+"""The modules in which libraries switch their progress bars."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_pipeline(
     cls: Any, source: str, dtype: str = "float32", variant: str | None = None, quantization: Quantization | None = None
 ) -> Any:
-    """A pipeline of that class from a local folder or a hub repository (at NAME@REVISION), without a safety checker.
+    """Loads a pipeline of class `cls` from a local folder or a hub repository, without a safety checker.
+
+    A repository may be NAME@REVISION.
 
     Raises:
         ValueError: if the dtype is unknown, or the pipeline cannot be found or loaded, lacks a vocabulary, or has
@@ -82,7 +84,7 @@ def load_pipeline(
 
 @contextmanager
 def quietly(source: str) -> Iterator[None]:
-    """Loads without a warning about `torch_dtype`, the only name that old releases know; local folders without bars."""
+    """Hides warnings about `torch_dtype`, the only name that old releases know, and bars of loading local folders."""
     bars = [bars for bars in BARS if Path(source).is_dir() and bars.is_progress_bar_enabled()]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
@@ -96,7 +98,7 @@ def quietly(source: str) -> Iterator[None]:
 
 
 def check_tokenizers(pipe: Any, source: str) -> None:
-    """Raises ValueError naming a tokenizer of a pipeline whose vocabulary is not there."""
+    """Raises ValueError, naming the tokenizer, if a tokenizer of a pipeline lacks its vocabulary."""
     for name, tokenizer in pipe.components.items():
         network = getattr(pipe, name.replace("tokenizer", "text_encoder"), None)
         if name.startswith("tokenizer") and tokenizer is not None and network is not None:
@@ -104,8 +106,10 @@ def check_tokenizers(pipe: Any, source: str) -> None:
 
 
 def check_components(cls: Any, source: str) -> None:
-    """Raises ValueError if the folder of a pipeline holds other networks or tokenizers than its class has, as one of
-    another class does: it could load, and fail only when it draws."""
+    """Raises ValueError if the folder of a pipeline holds other networks or tokenizers than its class has.
+
+    A folder of another class does; it might load all the same, and fail only when it draws.
+    """
     if not (Path(source) / "model_index.json").is_file():
         return
     held = cls.load_config(source)
@@ -113,15 +117,15 @@ def check_components(cls: Any, source: str) -> None:
     own, given = ({name for name in names if name.startswith(kinds)} for names in (cls._get_signature_types(), held))
     if own != given:
         raise ValueError(
-            f"no {cls.__name__} at {source!r}: the folder holds a {held.get('_class_name')}, of which "
-            f"{sorted(own ^ given)} differ; use the backbone of its own class"
+            f"no {cls.__name__} at {source!r}: the folder holds a {held.get('_class_name')}, whose parts "
+            f"{sorted(own ^ given)} differ; use the backbone of that class"
         )
 
 
 def split_path(path: str) -> tuple[str, str | None]:
-    """A folder or hub repository, and the file in it that is meant: of a local file, or of OWNER/REPOSITORY/FILE.
+    """Splits the path of a local file, or OWNER/REPOSITORY/FILE, into the folder or repository and the file's name.
 
-    The repository may be OWNER/REPOSITORY@REVISION.
+    The repository may be OWNER/REPOSITORY@REVISION. The name is None for a folder or a whole repository.
     """
     path = os.path.expanduser(path)
     if Path(path).is_file():
@@ -131,12 +135,12 @@ def split_path(path: str) -> tuple[str, str | None]:
 
 
 def load_network(pipe: Any, name: str, path: str) -> Any:
-    """A pipeline of the same parts as `pipe` but for its network `name`, whose weights come from a file.
+    """A pipeline with the parts of `pipe`, except that the weights of its network `name` come from a file.
 
-    LoRA adapters that its network holds are kept.
+    LoRA adapters that the network holds are kept.
 
     Raises:
-        ValueError: if the file cannot be found, or belongs to another architecture, or adapters are fused into weights
+        ValueError: if the file cannot be found or is of another architecture, or if adapters are fused into the weights
             that it replaces.
     """
     network = copy.deepcopy(getattr(pipe, name))
@@ -164,7 +168,7 @@ def load_lora(pipe: Any, path: str, name: str) -> None:
     """Loads a LoRA file, folder or repository into the network of a pipeline as an adapter of that name.
 
     Raises:
-        ValueError: if it cannot be found, or belongs to another architecture.
+        ValueError: if it cannot be found or is of another architecture.
     """
     source, file = split_path(path)
     try:
@@ -180,10 +184,10 @@ def load_lora(pipe: Any, path: str, name: str) -> None:
 
 
 def load_tiny_vae(path: str, backbone: Any) -> Any:
-    """An AutoencoderTiny for the latents of an image model, in the precision of its VAE.
+    """Loads an AutoencoderTiny for the latents of an image model, in the precision of its VAE.
 
     Raises:
-        ValueError: if it cannot be found, is for other latents, or the model is no latent image model.
+        ValueError: if it cannot be found or is for other latents, or if the backbone is no latent image model.
     """
     vae = getattr(getattr(backbone, "pipe", None), "vae", None)
     if vae is None:
@@ -199,19 +203,19 @@ def load_tiny_vae(path: str, backbone: Any) -> Any:
     if tiny.config.latent_channels != vae.config.latent_channels:
         raise ValueError(
             f"the decoder {path!r} takes latents of {tiny.config.latent_channels} channels, but those of "
-            f"{backbone.name!r} have {vae.config.latent_channels}: choose the one made for this model"
+            f"{backbone.name!r} have {vae.config.latent_channels}: use the one made for this model"
         )
     return tiny.requires_grad_(False).eval()
 
 
 def make_scheduler(own: Any, name: str | None = None, options: dict[str, Any] | None = None) -> Any:
-    """A supported scheduler with the configuration of `own`, changed by options; of another class if one is named.
+    """A supported scheduler with the configuration of `own`, changed by options, and of another class if one is named.
 
-    Another class keeps what the network was trained with, and cuts latents only where `own` says so explicitly. On a
-    flow-matching model a multistep solver gets flow sigmas.
+    Another class keeps the settings with which the network was trained, and cuts latents only if `own` explicitly does.
+    A multistep solver gets flow sigmas on a flow-matching model.
 
     Raises:
-        ValueError: for a scheduler that is unknown, unsupported, or of another kind of noise than the model's.
+        ValueError: if the scheduler is unknown or unsupported, or is for another kind of noise than the model's.
     """
     cls = getattr(diffusers, name, None) if name else type(own)
     if cls is None:

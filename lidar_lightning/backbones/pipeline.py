@@ -26,28 +26,30 @@ from lidar_lightning.utils.weights import fingerprint
 
 
 class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
-    """A diffusers pipeline with the settings it is used with: loading, devices, adapters and identity.
+    """A diffusers pipeline with the settings with which it is used.
 
-    The network is `network`, which is all that is trained, saved and adapted; text encoders and VAE stay frozen.
+    It handles loading, devices, adapters and identity. `network` is all that is trained, saved and adapted; text
+    encoders and VAE stay frozen.
 
     Args:
         pipe: a pipeline of `pipeline_class`; its modules are used, not copied.
-        guidance_scale: strength of classifier-free guidance, run in one batch with the conditional network; 1 or less
-            is none.
-        negative_prompt: what classifier-free guidance steers away from.
+        guidance_scale: strength of classifier-free guidance, which is run in one batch with the conditional network; 1
+            or less turns it off.
+        negative_prompt: the prompt that classifier-free guidance steers away from.
         height, width: size of the pictures in pixels; None takes the model's own.
-        scheduler: diffusers scheduler class (its name) in place of the pipeline's.
-        scheduler_options: changes of the scheduler's configuration.
-        eta: noise of DDIM and TCD in [0, 1].
+        scheduler: the name of a scheduler class of diffusers, used in place of the pipeline's.
+        scheduler_options: changes to the scheduler's configuration.
+        eta: amount of noise of DDIM and TCD, in [0, 1].
         grid: `timesteps` or `sigmas` of the scheduler, in place of its own spacing of the steps.
-        lora_scales: scales of the LoRA adapters of the pipeline that are on, by name, and others are off; None leaves
-            on, in lookaheads and samples alike, what is on in the pipeline.
-        offload: text encoders and VAE wait in CPU memory while they are not in use.
-        compile: compile the network.
-        name: in reports and provenance; None takes where the pipeline came from.
+        lora_scales: from the names of LoRA adapters of the pipeline to their scales; these are on and others off. None
+            leaves on what is on in the pipeline, in lookaheads and samples alike.
+        offload: whether text encoders and VAE wait in CPU memory while they are not in use.
+        compile: whether the network is compiled.
+        name: the name in reports and provenance; None takes the folder or repository that the pipeline came from.
 
     Raises:
-        ValueError: for another pipeline, an unsupported scheduler, a size the VAE cannot make, or unknown adapters.
+        ValueError: if the pipeline is of another class, if the scheduler is not supported, if the VAE cannot make
+            pictures of this size, or if an adapter is unknown.
     """
 
     modality = "image"
@@ -102,7 +104,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
             self.network.compile()
 
     patch: ClassVar[int] = 1
-    """Latent pixels per token of the network."""
+    """The side, in latent pixels, of the patch that is one token of the network."""
 
     @classmethod
     def from_pretrained(
@@ -121,13 +123,13 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
 
         Args:
             pretrained_model_name_or_path: a folder, a hub repository, or a shipped name such as "shapes-sd". A
-                repository, also one of a LoRA, may be OWNER/REPOSITORY@REVISION: a branch, a tag or a commit.
-            dtype: type of all weights: "float32", "bfloat16" or "float16".
+                repository, also that of a LoRA, may be OWNER/REPOSITORY@REVISION, with a branch, a tag or a commit.
+            dtype: the type of all weights: "float32", "bfloat16" or "float16".
             variant: which of the published weight files to load, e.g. "fp16".
-            lora: LoRA files or repositories to load, by the names that `lora_scales` uses.
-            lora_scales: see the class; None has all that are loaded on at scale 1, in the pipeline itself too.
-            vae_slicing, vae_tiling: decode in pieces, to save memory.
-            quantization: of the network's frozen weights, in 8 or 4 bits.
+            lora: from names, which `lora_scales` uses, to the LoRA files or repositories that are loaded.
+            lora_scales: see the class; None switches all that are loaded on, at scale 1, in the pipeline itself too.
+            vae_slicing, vae_tiling: whether pictures are decoded in pieces, which saves memory.
+            quantization: keeps the frozen weights of the network in 8 or 4 bits, see `quantization_of`.
             settings: the other arguments of the class.
 
         Raises:
@@ -148,7 +150,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
 
     @property
     def helpers(self) -> list[nn.Module]:
-        """Text encoders and VAE."""
+        """The text encoders and the VAE."""
         modules = {k: v for k, v in self.pipe.components.items() if isinstance(v, nn.Module)}
         return [module for key, module in modules.items() if key != self.network_name]
 
@@ -161,7 +163,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
 
     @contextmanager
     def placed(self, *modules: nn.Module | None, stay: bool = False) -> Iterator[None]:
-        """Has helper modules on the device of the network, and puts offloaded ones back unless they are to stay."""
+        """During the block helper modules are on the network's device; offloaded ones then go back unless `stay`."""
         used = [module for module in modules if module is not None]
         for module in used:
             module.to(self.device)
@@ -173,7 +175,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
 
     @property
     def adaptable(self) -> nn.ModuleList:  # type: ignore[override]
-        """What adapters are loaded into: the network and the text encoders."""
+        """The modules into which adapters are loaded: the network and the text encoders."""
         return nn.ModuleList([self.network, *filter(None, text_encoders(self.pipe))])
 
     @property
@@ -187,7 +189,7 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
 
     @property
     def cfg_scale(self) -> float:
-        """Of classifier-free guidance."""
+        """The strength of classifier-free guidance."""
         return self.guidance_scale
 
     def frozen_copy(self) -> Self:
@@ -199,17 +201,17 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
     def export_lora(self, folder: str | Path, write: bool = True) -> None:
         """Writes the trained adapters so that `pipe.load_lora_weights(folder)` of stock diffusers loads them.
 
-        The scale alpha / rank is multiplied into them.
+        They are multiplied by their scale, alpha / rank.
 
         Raises:
-            ValueError: if there are none.
+            ValueError: if there are no trained adapters.
         """
         state = own_weights(self.network)
         if write:
             self.pipeline_class.save_lora_weights(folder, **{f"{self.network_name}_lora_layers": state})
 
     def fingerprint(self) -> str:
-        """Hash of all weights in force and of the settings of classifier-free guidance."""
+        """A hash of all weights in use and of the settings of classifier-free guidance."""
         told = (self.name, self.guidance_scale, self.cfg_scale, self.negative_prompt, self.lora_scales)
         on = {OWN, *self.lora_scales}
         weights = (weights_in_force(module, on) for module in (self.network, *self.helpers))
@@ -217,6 +219,6 @@ class PipelineBackbone(Adapted, Backbone):  # type: ignore[override]
 
 
 def own_name(pipe: Any) -> str:
-    """The repository or folder that a pipeline came from; of a folder its last part, so that it can be moved."""
+    """The repository that a pipeline came from, or the last part of its folder, so that the folder can be moved."""
     origin = pipe.name_or_path or type(pipe).__name__
     return Path(origin).name if Path(origin).is_dir() else origin

@@ -1,4 +1,4 @@
-"""The prompts of a pipeline and what reads them."""
+"""Prompts, and the parts of a pipeline that read them."""
 
 import warnings
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def text_encoders(pipe: Any) -> list[Any]:
-    """The text encoders of a pipeline, None for one that it goes without."""
+    """The text encoders of a pipeline, with None for each that was left out."""
     return [getattr(pipe, name, None) for name in pipe.components if name.startswith("text_encoder")]
 
 
 def check_prompt(prompt: str, pipe: Any, limit_of: Callable[[Any], int]) -> None:
-    """Raises ValueError for an empty prompt, and warns of one that has more tokens than a tokenizer's limit."""
+    """Raises ValueError if a prompt is empty, and warns if it has more tokens than a tokenizer's limit."""
     if not prompt.strip():
         raise ValueError("the prompt is empty: write what the picture shows")
     for key in ("tokenizer", "tokenizer_2", "tokenizer_3"):

@@ -7,16 +7,17 @@ import diffusers
 
 Quantization = Literal["torchao-int8", "bitsandbytes-8bit", "bitsandbytes-4bit"]
 NETWORKS = ("unet", "transformer")
-"""What pipelines call their denoiser."""
+"""The names that pipelines give their denoiser."""
 
 
 def quantization_of(kind: Quantization, cls: Any) -> Any:
-    """What `from_pretrained` of a pipeline class takes to quantize the weights of its network, and of nothing else.
+    """The argument by which `from_pretrained` of a pipeline class quantizes the weights of its network, and no others.
 
-    "torchao-int8" runs anywhere, the others (8 bits, and 4 bits of the kind nf4) on what bitsandbytes supports.
+    "torchao-int8" runs on any device. The others, "bitsandbytes-8bit" and "bitsandbytes-4bit" (nf4), run on the devices
+    that bitsandbytes supports.
 
     Raises:
-        ValueError: for another kind, or if its library is not installed.
+        ValueError: if the kind is unknown, or its library is not installed.
     """
     if kind not in ("torchao-int8", "bitsandbytes-8bit", "bitsandbytes-4bit"):
         raise ValueError(f"quantization is 'torchao-int8', 'bitsandbytes-8bit' or 'bitsandbytes-4bit', got {kind!r}")

@@ -1,7 +1,8 @@
-"""What a stock call tells its network, told again of other noised samples: training without an adapter.
+"""Calls a network as a stock call did, but with other noised samples, so that it can be trained without an adapter.
 
-One call of one row and one of two rows show which arguments grow with the rows, which one is the noised sample, how the
-network is told the time, and what the scheduler makes of its answer; everything else is repeated as it was.
+A call of one row and a call of two rows show which arguments grow with the rows, which one is the noised sample, how
+the network is told the time, and how its answer becomes the prediction that the scheduler receives. All other arguments
+are repeated as they were.
 """
 
 import inspect
@@ -16,25 +17,25 @@ from lidar_lightning.backbones.rows import Rows
 from lidar_lightning.backbones.watched import Watched, leaves
 
 Condition = dict[str, Rows]
-"""What the network is told of prompts: argument to one tensor per row, stacked where their shapes agree."""
+"""From the arguments that prompts decide to one tensor per row; rows are stacked where their shapes agree."""
 
 
 class Replay:
     """Calls a network as a stock call did, with other samples, times and prompts.
 
     Args:
-        one: steps of a stock call of one row, at least two, in which the network ran once a step.
-        two: steps of the same call of two rows of the same prompt.
+        one: the steps of a stock call of one row, at least two; in each the network must have run once.
+        two: the steps of the same call with two rows of the same prompt.
 
     Raises:
-        ValueError: naming what of a stock call cannot be told again: several calls a step, an answer that is not the
-            scheduler's prediction or its negative, a time that is neither proportional to t nor to 1 - t, or another
-            argument that changes from step to step.
+        ValueError: if a stock call cannot be repeated, and why: the network runs several times in a step, its answer is
+            neither the scheduler's prediction nor its negative, the time is neither proportional to t nor to 1 - t, or
+            another argument changes from step to step.
     """
 
     def __init__(self, one: Sequence[Watched], two: Sequence[Watched]):
         if any(len(step.calls) != 1 for step in (*one, *two)):
-            raise ValueError(f"its network runs {len(one[0].calls)} times a step: guidance cannot be told apart")
+            raise ValueError(f"its network runs {len(one[0].calls)} times in a step: guidance cannot be told apart")
         self.told = one[0].calls[0][0]
         self.shape = one[0].x_t.shape[1:]
         self.dims: dict[str, int] = {}
@@ -47,7 +48,7 @@ class Replay:
         self.sign = self._fit_sign(one)
 
     def _compare(self, one: Any, two: Any, path: str) -> None:
-        """Finds which arguments grow with the rows: tensors in one dimension, lists in their length."""
+        """Finds the arguments that grow with the rows: tensors do in one dimension, lists in their length."""
         if isinstance(one, (list, tuple)) and (len(one), len(two)) == (1, 2):
             self.lists.add(path)
         elif isinstance(one, (dict, list, tuple)):
@@ -71,7 +72,7 @@ class Replay:
 
         changing = [path for path in steps[0] if path != self.noisy and changes(path)]
         if len(changing) != 1 or not isinstance(steps[0][changing[0]], Tensor) or steps[0][changing[0]].numel() != 1:
-            raise ValueError(f"from step to step {changing} of its network change, of which one must be the time")
+            raise ValueError(f"its network's arguments {changing} change from step to step, but only the time may")
         return changing[0]
 
     def _fit_time(self, told: list[float], times: list[float]) -> tuple[bool, float]:
@@ -97,7 +98,7 @@ class Replay:
             ]
             if len(fits) == len(steps) and all(fits):
                 return sign
-        raise ValueError("what its scheduler is given is neither its network's answer nor the negative of that")
+        raise ValueError("its scheduler receives neither its network's answer nor the negative of that")
 
     @property
     def names(self) -> list[str]:
@@ -107,21 +108,21 @@ class Replay:
         return [path for path in rows if isinstance(own.get(path), Tensor) and path not in (self.noisy, self.time)]
 
     def rows(self, told: dict[str, Any]) -> dict[str, Tensor]:
-        """What another stock call of one row told the network of its prompt.
+        """The arguments `names` of another stock call of one row.
 
         Raises:
-            ValueError: if it told more than `names` otherwise than the first one.
+            ValueError: if other arguments differ from those of the first call too.
         """
         own, given, names = leaves(self.told), leaves(told), self.names
         kept = {path for path in own.keys() | given.keys() if path not in (*names, self.noisy, self.time)}
         if differ := sorted(path for path in kept if not same(own.get(path, ...), given.get(path, ...))):
-            raise ValueError(f"prompts decide {', '.join(differ)} of its network, which is not one row per prompt")
+            raise ValueError(f"prompts decide its network's {', '.join(differ)}, which has not one row per prompt")
         return {path: given[path] for path in names}
 
     def __call__(self, network: nn.Module, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The prediction (B, *S) that the scheduler would be given at x_t (B, *S) and t (B,).
+        """The prediction (B, *S) that the scheduler would receive at x_t (B, *S) and t (B,).
 
-        Rows whose conditions have other shapes are in calls of their own.
+        Rows whose conditions differ in shape are put into separate calls.
         """
         groups: dict[tuple[torch.Size, ...], list[int]] = {}
         for row in range(len(x_t)):
@@ -168,12 +169,12 @@ def predicted(answer: Any, x_t: Tensor) -> Tensor | None:
 
 
 def margin(like: Tensor) -> float:
-    """How far numbers of this type may be apart for being the same, of numbers of order 1."""
+    """How far two numbers of order 1 may differ and still count as equal in the type of a tensor."""
     return 2e-2 if like.dtype in (torch.float16, torch.bfloat16) else 1e-4
 
 
 def close(one: Tensor, other: Tensor, like: Tensor) -> bool:
-    """Whether two tensors are the same up to the rounding of a third one's type."""
+    """Whether two tensors are equal up to the rounding of the type of a third one."""
     return torch.allclose(one, other, rtol=margin(like), atol=margin(like))
 
 

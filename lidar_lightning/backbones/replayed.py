@@ -1,4 +1,4 @@
-"""What a pipeline that runs as a whole is trained by: its network, called as stock calls do, and its autoencoder."""
+"""How a pipeline that runs as a whole is trained: by its autoencoder, and its network called as stock calls do."""
 
 import copy
 import functools
@@ -30,19 +30,19 @@ from lidar_lightning.utils.seeding import Generators
 
 PROMPT = "a picture"
 PROBED = 256
-"""Pixels of the side of a picture that shows how many of them an autoencoder makes of a latent."""
+"""The side in pixels of a picture that shows how many pixels an autoencoder makes of one latent."""
 STEPS = 4
-"""Of the stock calls that are watched."""
+"""The number of steps of the stock calls that are watched."""
 SCALES = ("true_cfg_scale", "guidance_scale")
-"""What pipelines call the scale of classifier-free guidance; where both are taken, the network is told the second."""
+"""Names of the scale of classifier-free guidance; a pipeline that takes both tells its network the second."""
 OFF = (1.0, 0.0)
-"""Scales that switch it off, by the convention of most pipelines and of Z-Image."""
+"""The scales that switch it off, by the convention of most pipelines and by that of Z-Image."""
 
 
 class ReplayedPipeline(WholeRuns):
-    """A pipeline that is called as a whole to draw, and whose network is called by itself to be trained.
+    """A pipeline that is called as a whole to draw samples, and whose network is called alone to be trained.
 
-    What stock calls tell the network of a prompt is its condition here; they run without classifier-free guidance.
+    The condition of a prompt consists of the arguments that stock calls without classifier-free guidance pass on.
     """
 
     pipe: Any
@@ -55,26 +55,26 @@ class ReplayedPipeline(WholeRuns):
         r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out|to_qkv_mlp_proj)"
     )
     _learnt: dict[str, Any]
-    """The replay and the map of latents, once they were asked for."""
+    """The replay and the map of latents, once they have been asked for."""
 
     @property
     @abstractmethod
     def network_name(self) -> str:
-        """Which of the parts is called at each step."""
+        """The name of the part that is called at each step."""
 
     @property
     def network(self) -> nn.Module:
-        """What is trained. Raises ValueError if the pipeline has no network of a known name, or two."""
+        """The network that is trained. Raises ValueError unless the pipeline has exactly one of a known name."""
         if self.network_name not in self.parts or "transformer_2" in self.parts:
-            raise ValueError(f"one unet or transformer is trained, and a {type(self.pipe).__name__} has not just one")
+            raise ValueError(f"a {type(self.pipe).__name__} is not trained here: it needs one unet or transformer")
         return self.parts[self.network_name]
 
     @property
     def replay(self) -> Replay:
-        """How its network is called.
+        """Calls the network as stock calls do.
 
         Raises:
-            ValueError: saying what of the stock call cannot be told again.
+            ValueError: if a stock call cannot be repeated, and why.
         """
         if "replay" not in self._learnt:
             self._learnt["replay"], self._learnt["call"] = self._learn_replay()
@@ -98,7 +98,7 @@ class ReplayedPipeline(WholeRuns):
 
     @torch.no_grad()
     def _ask(self, prompt: str, rows: int, steps: int, call: dict[str, Any], output: str = "latent") -> None:
-        """A stock call whose result is of no interest."""
+        """Makes a stock call whose result is not used."""
         streams = Generators(range(rows)).streams
         told = {"prompt": [prompt] * rows, "num_inference_steps": steps, "generator": streams, "output_type": output}
         bar = functools.partial(tqdm, disable=True)
@@ -110,7 +110,7 @@ class ReplayedPipeline(WholeRuns):
             self.pipe(**told, **call)
 
     def told(self, prompts: Sequence[str]) -> Condition:
-        """What the network is told of prompts, each distinct one asked once."""
+        """The condition of prompts, see `Backbone.told`; there is one stock call for each distinct prompt."""
         replay, call = self.replay, self._learnt["call"]
         rows: dict[str, dict[str, Tensor]] = {}
         for prompt in dict.fromkeys(prompts):
@@ -124,7 +124,7 @@ class ReplayedPipeline(WholeRuns):
 
     @property
     def latents(self) -> LatentMap:
-        """How its clean samples become what its autoencoder decodes."""
+        """How clean samples become what the autoencoder decodes."""
         if "latents" not in self._learnt:
             self._learnt["latents"] = learn_map(self._given, self.replay.shape)
         return self._learnt["latents"]
@@ -132,7 +132,7 @@ class ReplayedPipeline(WholeRuns):
     @property
     @torch.no_grad()
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels of what its autoencoder makes of a clean sample."""
+        """Height and width, in pixels, of the picture of a clean sample."""
         rank, (rows, columns) = len(self.latents.z_shape), self.latents.z_shape[-2:]
         if "unit" not in self._learnt:
             picture = torch.zeros(1, 3, PROBED, PROBED, device=self.device)
@@ -140,7 +140,7 @@ class ReplayedPipeline(WholeRuns):
         return rows * self._learnt["unit"], columns * self._learnt["unit"]
 
     def _given(self, x0: Tensor) -> Tensor:
-        """What the autoencoder would decode of x0 (B, *S), all in float32."""
+        """What the pipeline would pass to its autoencoder for x0 (B, *S), in float32."""
         vae, dtype, found = self.pipe.vae, self.pipe.vae.dtype, list[Tensor]()
 
         def answer(output: Tensor, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> SchedulerOutput:
@@ -170,10 +170,10 @@ class ReplayedPipeline(WholeRuns):
 
     @torch.no_grad()
     def x0_of(self, samples: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 1] to the mode of their latents, as the scheduler steps them (B, *S) float32.
+        """Encodes pixels (B, 3, H, W) in [0, 1] as the mode of latents (B, *S) float32, as the scheduler steps them.
 
         Raises:
-            ValueError: for anything else, such as bytes, or pictures of another size than the model's.
+            ValueError: for samples of any other kind, such as bytes, or pictures of another size than the model's.
         """
         check_pixels(f"{type(self).__name__} encodes", samples)
         if samples.shape[1:] != (3, self.height, self.width):
@@ -181,11 +181,11 @@ class ReplayedPipeline(WholeRuns):
         return self.latents.inverse(modes(self.pipe.vae, samples, 1 + len(self.latents.z_shape)))
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""
+        """Draws alpha x0 + sigma eps for x0 (B, *S) and t (B,)."""
         return noised(self.schedule, x0, t, generator)
 
     def error(self, x0: Tensor, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Mean squared error of the network's own prediction (eps, v or velocity), without guidance: (B,)."""
+        """The mean squared error of the network's own prediction (eps, v or velocity), without guidance: (B,)."""
         output = self.replay(self.network, x_t, t, condition).to(x_t.dtype)
         target = from_x0(x0, x_t, *coefficients(self.schedule, x_t, t), kind_of(self.scheduler))
         return (output - target).square().flatten(1).mean(1)
@@ -199,10 +199,10 @@ class ReplayedPipeline(WholeRuns):
     def export_lora(self, folder: str | Path, write: bool = True) -> None:
         """Writes the trained adapters so that `pipe.load_lora_weights(folder)` of stock diffusers loads them.
 
-        The scale alpha / rank is multiplied into them.
+        They are multiplied by their scale, alpha / rank.
 
         Raises:
-            ValueError: if there are none, or the pipeline's class takes none.
+            ValueError: if there are no trained adapters, or if the pipeline's class loads none.
         """
         if not hasattr(self.pipe, "save_lora_weights"):
             raise ValueError(f"a {type(self.pipe).__name__} of diffusers loads no LoRA: use the checkpoint")
@@ -216,7 +216,7 @@ class ReplayedPipeline(WholeRuns):
 
 
 def without_guidance(pipe: Any, call: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The call itself, of a pipeline whose guidance is distilled or off, then calls that switch guidance off."""
+    """The call itself, for a pipeline whose guidance is distilled or off, then calls that switch guidance off."""
     yield call
     taken = inspect.signature(type(pipe).__call__).parameters
     kept = {key: value for key, value in call.items() if not key.startswith("negative_prompt")}

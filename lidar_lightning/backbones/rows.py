@@ -1,4 +1,4 @@
-"""Rows of tensors, in one tensor where their shapes agree."""
+"""Rows of tensors, which are kept in one tensor if their shapes agree."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ Rows = Tensor | list[Tensor]
 
 
 def stacked(rows: Sequence[Tensor]) -> Rows:
-    """One tensor (B, ...) if all rows have one shape, otherwise their list."""
+    """One tensor (B, ...) if all rows have the same shape, otherwise the list of rows."""
     return torch.stack(list(rows)) if len({row.shape for row in rows}) == 1 else list(rows)
 
 
 def repeated(rows: Rows, times: int) -> Rows:
-    """All rows one after the other, so many times."""
+    """All rows one after the other, repeated `times` times."""
     return torch.cat([rows] * times) if isinstance(rows, Tensor) else rows * times

@@ -1,4 +1,4 @@
-"""SMILES strings to tokens and back, with the vocabulary of the published QM9 models (`yairschiff/qm9-tokenizer`)."""
+"""Turns SMILES strings into tokens and back, with the vocabulary of the QM9 models (`yairschiff/qm9-tokenizer`)."""
 
 import re
 from collections.abc import Sequence
@@ -26,25 +26,25 @@ def unreadable(smiles: str, length: int) -> str | None:
     """Why a string cannot be encoded into `length` tokens, or None if it can."""
     tokens = symbols_of(smiles)
     if not tokens:
-        return "empty"
+        return "it is empty"
     if len(tokens) + 2 > length:
-        return f"{len(tokens)} tokens, at most {length - 2} fit"
+        return f"it has {len(tokens)} tokens, but at most {length - 2} fit"
     unknown = sorted({token for token in tokens if token not in INDEX or token in SPECIALS})
-    return f"tokens outside the vocabulary: {' '.join(unknown)}" if unknown else None
+    return f"it has tokens outside the vocabulary: {' '.join(unknown)}" if unknown else None
 
 
 def canonical(smiles: str) -> str:
-    """RDKit's canonical SMILES of a molecule; a string that is none stays as it is."""
+    """RDKit's canonical SMILES of a molecule; a string that is no molecule stays as it is."""
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
     return smiles if mol is None else Chem.MolToSmiles(mol)
 
 
 def tokens_of(smiles: Sequence[str], length: int) -> Tensor:
-    """Strings to (n, length) int64: <bos>, the tokens, <eos>, then <pad>.
+    """Turns strings into tokens (n, length) int64: <bos>, those of the string, <eos>, then <pad>.
 
     Raises:
-        ValueError: naming the first string that does not fit the vocabulary or the length.
+        ValueError: if a string does not fit the vocabulary or the length; the message names the first one.
     """
     rows = torch.full((len(smiles), length), PAD)
     for row, text in zip(rows, smiles, strict=True):
@@ -57,7 +57,9 @@ def tokens_of(smiles: Sequence[str], length: int) -> Tensor:
 
 
 def decode(tokens: Tensor) -> list[str]:
-    """(n, L) int64 to strings as the published evaluation reads them: <bos>, <eos> and <pad> are dropped wherever
-    they stand; any other special token stays and makes the string invalid."""
+    """Turns tokens (n, L) int64 into strings as the published evaluation does.
+
+    <bos>, <eos> and <pad> are dropped wherever they stand; any other special token stays and makes a string invalid.
+    """
     dropped = {BOS, EOS, PAD}
     return ["".join(VOCABULARY[i] for i in row if i not in dropped) for row in tokens.tolist()]

@@ -36,7 +36,7 @@ class StableDiffusion(LatentBackbone):
         return None
 
     def guidance_embedding(self, x: Tensor) -> Tensor | None:
-        """What guidance-distilled (LCM) networks are told of the guidance scale: (B, dim), or None."""
+        """The embedding (B, dim) of the guidance scale that guidance-distilled (LCM) networks take; None for others."""
         dim = self.network.config.time_cond_proj_dim
         if dim is None:
             return None

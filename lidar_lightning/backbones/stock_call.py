@@ -1,4 +1,4 @@
-"""Which pipelines of diffusers can be run as they are, and what they may be called with."""
+"""Checks which pipelines of diffusers can be run as they are, and with which arguments."""
 
 import inspect
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from lidar_lightning.utils.hub import at_revision
 
 NEEDED = ("prompt", "generator", "num_inference_steps", "output_type")
 GRID = ("timesteps", "sigmas")
-"""Where the steps of a call are, in place of the scheduler's own spacing."""
+"""Arguments that place the steps of a call, instead of the scheduler's own spacing."""
 OWN = (*NEEDED, *GRID, "num_images_per_prompt", "num_videos_per_prompt", "prompt_embeds", "latents", "return_dict")
-"""What a run itself tells the pipeline, or what would not fit it."""
+"""Arguments that a run itself passes to the pipeline, or that would not fit it."""
 
 
 def check_call(pipe: Any, call: dict[str, Any], grid: dict[str, Any]) -> None:
-    """Raises ValueError unless a pipeline has an autoencoder and takes what it will be called with."""
+    """Raises ValueError unless a pipeline has an autoencoder and takes the arguments of its calls."""
     kind, taken = type(pipe).__name__, inspect.signature(type(pipe).__call__).parameters
     if getattr(pipe, "vae", None) is None:
         raise ValueError(f"AnyPipeline runs pipelines with a VAE, and this {kind} has none")
@@ -25,7 +25,7 @@ def check_call(pipe: Any, call: dict[str, Any], grid: dict[str, Any]) -> None:
         raise ValueError(f"AnyPipeline runs text-to-image pipelines, and a {kind} is not called with {missing}")
     if wrong := sorted(key for key in call if key in OWN or key not in taken):
         free = sorted(set(taken) - set(OWN) - {"self"})
-        raise ValueError(f"call={{{', '.join(wrong)}}} is not taken, or is for the run to say: choose from {free}")
+        raise ValueError(f"call={{{', '.join(wrong)}}} is not taken, or is set by the run: choose from {free}")
     if wrong := sorted(key for key in grid if key not in GRID or key not in taken):
         raise ValueError(f"grid={{{', '.join(wrong)}}} is none of {GRID}, or a {kind} does not take it: leave it out")
 
@@ -47,17 +47,17 @@ def pipeline_class(source: str) -> Any:
 
 
 def offload_weights(pipe: Any, offload: str) -> None:
-    """Has a pipeline keep its weights in CPU memory, "model" by model or in "sequential" layers, but for what computes.
+    """Makes a pipeline keep its weights in CPU memory, except for the model or (if "sequential") layer that computes.
 
     Raises:
-        ValueError: for another word, or if there is no accelerator.
+        ValueError: if `offload` is another word, or if there is no accelerator.
     """
     if offload not in ("model", "sequential"):
         raise ValueError(f"offload is 'model', 'sequential' or None, got {offload!r}")
     try:
         getattr(pipe, f"enable_{offload}_cpu_offload")()
     except RuntimeError as error:
-        raise ValueError(f"offload={offload!r} is for machines with an accelerator ({error}): leave it out") from error
+        raise ValueError(f"offload={offload!r} needs an accelerator ({error}): leave it out") from error
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class UDLM(MoleculeBackbone):
     `from_pretrained` loads `kuleshov-group/udlm-qm9`, folders of that layout and the shipped "udlm-qm9-small".
 
     Args:
-        redraw: of the default solver, see `Ancestral`; 0, as published, for never.
+        redraw: a setting of the default solver, see `Ancestral`; 0, as published, redraws nothing.
         vocab_size, model_length, hidden_dim, cond_dim, n_blocks, n_heads, dropout: see `MoleculeBackbone`.
         time_conditioning, cfg, model_type, name: see `MoleculeBackbone`.
     """
@@ -51,22 +51,22 @@ class UDLM(MoleculeBackbone):
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | Path, keep: str | Constraint | None = None, **kwargs: Any
     ) -> "UDLM":
-        """See `MoleculeBackbone.loaded`; configurations name this method, and are told by it what it returns."""
+        """See `MoleculeBackbone.loaded`. It is defined here so that configurations know the type that it returns."""
         return cls.loaded(pretrained_model_name_or_path, keep, **kwargs)
 
     def prior(self, generators: Generators) -> Tensor:
-        """Uniform tokens (B, L) int64."""
+        """Uniformly drawn tokens (B, L) int64."""
         return generators.randint(self.vocab_size, self.model_length)
 
     def log_probs(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """Log of the leave-one-out posterior (B, L, V) float32, from tokens x_t (B, L) and t (B,)."""
+        """The log of the leave-one-out posterior (B, L, V) float32, from tokens x_t (B, L) and t (B,)."""
         return self.logits(x_t, t).log_softmax(-1)
 
     def plain_solver(self, steps: int, fixed: Tensor | None = None) -> Ancestral:
         return Ancestral(self.schedule, steps, redraw=self.redraw, fixed=fixed)
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Each token of x0 (B, L) drawn anew, uniformly, with probability sigma(t); t is (B,)."""
+        """Draws each token of x0 (B, L) anew, uniformly, with probability sigma(t); t is (B,)."""
         sigma = self.schedule(t)[1][:, None]
         drawn = torch.rand(x0.shape, generator=generator, device=x0.device) < sigma
         noise = torch.randint(self.vocab_size, x0.shape, generator=generator, device=x0.device)

@@ -12,14 +12,14 @@ from lidar_lightning.utils.chunks import in_chunks
 from lidar_lightning.utils.weights import weights_at_hand
 
 LATENTS = ("latent_channels", "z_dim", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
-"""What a VAE's configuration says of the latents that a network sees."""
+"""Settings of a VAE that concern the latents that a network sees."""
 
 
 def vae_fingerprint(vae: Any) -> str:
-    """Identifies the latent space of a VAE, in whatever precision it is: eight hexadecimal digits.
+    """Identifies the latent space of a VAE, whatever its precision, by eight hexadecimal digits.
 
-    Of its configuration what scales the latents counts; of its weights, whose rounding must not count, the signs of
-    about 4096 evenly spaced ones per tensor, and the size of all on average to a quarter of an octave.
+    They depend on the settings that scale latents, and on the weights, but not on how these are rounded: on the signs
+    of about 4096 evenly spaced weights per tensor, and on the average size of all, to a quarter of an octave.
     """
     told = {key: vae.config[key] for key in LATENTS if vae.config.get(key) is not None}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
@@ -34,11 +34,11 @@ def vae_fingerprint(vae: Any) -> str:
 
 
 def latent_space(vae: Any, shape: tuple[int, ...], height: int, width: int) -> str:
-    """Identifies a latent space and its size: (C, H, W), or of videos (C, F, H, W), also for packed latents (L, C).
+    """Identifies a latent space and its size: (C, H, W), (C, F, H, W) for videos, or (L, C) for packed latents.
 
     Args:
-        shape: of one sample, as a network works on it.
-        height, width: of its picture.
+        shape: the shape of one sample, as the network takes it.
+        height, width: the size of its picture in pixels.
     """
     if len(shape) == 2:
         rows = round(math.sqrt(shape[0] * height / width))
@@ -47,14 +47,14 @@ def latent_space(vae: Any, shape: tuple[int, ...], height: int, width: int) -> s
 
 
 def offset(vae: Any) -> float:
-    """What is subtracted from latents before they are scaled."""
+    """The number that is subtracted from latents before they are scaled."""
     return getattr(vae.config, "shift_factor", None) or 0.0
 
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
-    """Diffusion latents (B, C, h, w) to pixels (B, 3, H, W) float32 in [0, 1]; gradients flow where they are on.
+    """Decodes latents (B, C, h, w) to pixels (B, 3, H, W) float32 in [0, 1]; gradients flow if they are on.
 
-    A float16 VAE that overflows (`force_upcast`) decodes in float32, and stays so if a gradient has to pass it.
+    A float16 VAE that overflows (`force_upcast`) decodes in float32, and stays in float32 if gradients flow through it.
     """
     upcast = vae.dtype == torch.float16 and vae.config.force_upcast
     if upcast:
@@ -73,6 +73,6 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 
 @torch.no_grad()
 def latents_of(vae: Any, pixels: Tensor) -> Tensor:
-    """Pixels (B, 3, H, W) in [0, 1] to the mode of their diffusion latents (B, C, h, w) float32."""
+    """Encodes pixels (B, 3, H, W) in [0, 1] as the mode of their diffusion latents (B, C, h, w) float32."""
     latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode()
     return (latents.float() - offset(vae)) * vae.config.scaling_factor

@@ -1,4 +1,4 @@
-"""What a pipeline tells its network and its scheduler in a stock call, listened to while the pipeline runs."""
+"""Records what a pipeline passes to its network and its scheduler in a stock call."""
 
 import functools
 import inspect
@@ -17,18 +17,18 @@ class Watched(NamedTuple):
     """One step of a stock call."""
 
     calls: list[tuple[dict[str, Any], Any]]
-    """Arguments, by their names, and answer of each call of the network before the scheduler stepped."""
+    """The arguments by name, and the answer, of each call of the network before the scheduler's step."""
     x_t: Tensor
-    """The noised sample (B, *S) float32, variance preserving or flow matching."""
+    """The noised sample (B, *S) float32, on the scale of a variance preserving or flow-matching schedule."""
     t: float
-    """Its time, as `time_of` has it."""
+    """The time of the sample, as `time_of` finds it."""
     output: Tensor
-    """The prediction (B, *S) that the scheduler was given."""
+    """The prediction (B, *S) that the scheduler received."""
 
 
 @contextmanager
 def watched(network: nn.Module, scheduler: Any) -> Iterator[list[Watched]]:
-    """Within it the list that it yields grows by one entry with each step of a stock call."""
+    """While the block runs, the list that it yields gets one entry for each step of a stock call."""
     steps: list[Watched] = []
     calls: list[tuple[dict[str, Any], Any]] = []
     plain, takes = scheduler.step, inspect.signature(network.forward)
@@ -53,7 +53,7 @@ def watched(network: nn.Module, scheduler: Any) -> Iterator[list[Watched]]:
 
 @contextmanager
 def first_call(network: nn.Module) -> Iterator[dict[str, Any]]:
-    """Within it a stock call ends at its first call of the network, whose arguments fill the dict that it yields."""
+    """Within the block a stock call ends at its first call of the network, whose arguments fill the dict it yields."""
     told: dict[str, Any] = {}
     takes = inspect.signature(network.forward)
 

@@ -1,4 +1,4 @@
-"""Models whose own library makes the whole run, so that no step of it can be asked for."""
+"""Models whose own library makes the whole run, so that samplers cannot ask for single steps."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -17,20 +17,20 @@ from lidar_lightning.utils.sizes import ROW
 
 
 def refuse(model: Any, what: str) -> NoReturn:
-    """Raises ValueError: `what` needs more of a model than whole runs."""
+    """Raises ValueError, which says that `what` needs single steps and the model makes only whole runs."""
     raise ValueError(
-        f"{what} asks for single steps, and {type(model).__name__} only runs its pipeline as a whole: use BestOfN or "
+        f"{what} asks for single steps, but {type(model).__name__} only runs its pipeline as a whole: use BestOfN or "
         "LiDAR, or the backbone of the model's own class"
     )
 
 
 class WholeSteps:
-    """So many steps of a pipeline's own scheduler, which it makes itself.
+    """A number of steps of a pipeline's own scheduler, which the pipeline makes itself.
 
     Args:
-        name: all that determines them but their number.
-        steps: network calls.
-        times: finds their times, then 0 (steps + 1,) float64.
+        name: names all that determines the steps except their number.
+        steps: number of network calls.
+        times: a function that returns the times of a number of steps, then 0: (steps + 1,) float64.
 
     Raises:
         ValueError: if there is no step.
@@ -43,7 +43,7 @@ class WholeSteps:
 
     @cached_property
     def times(self) -> Tensor:
-        """Asked for only when they are needed: the pipeline has to be called for them."""
+        """The times (steps + 1,) float64; they are found only when they are needed, by a call of the pipeline."""
         return self._times(self.steps)
 
     def start(self, x: Tensor, place: int = 0) -> Tensor:
@@ -54,11 +54,11 @@ class WholeSteps:
 
 
 class RandomWholeSteps(WholeSteps):
-    """Steps at the same times that are draws from a known law: `GaussianAncestral`.
+    """Steps at the same times as `WholeSteps`, which are draws from the law of `GaussianAncestral`.
 
     Args:
         schedule: noise schedule of the model.
-        more: as of `WholeSteps`.
+        more: the arguments of `WholeSteps`.
     """
 
     def __init__(self, schedule: Schedule, *more: Any):
@@ -79,7 +79,7 @@ class RandomWholeSteps(WholeSteps):
 
 
 class WholeRuns(Backbone):
-    """A backbone that draws clean samples from pure noise or from noised ones, plain or guided, and nothing else."""
+    """A backbone that only draws clean samples, from pure noise or from noised samples, with guidance or without."""
 
     @abstractmethod
     def run(
@@ -94,19 +94,21 @@ class WholeRuns(Backbone):
         """Clean samples (B, *S) float32.
 
         Args:
-            solver: what `solver` or `random_solver` gave.
-            generators: one stream per sample, B in all.
-            prompts: P of them, of B / P samples each, in their order.
-            change: moves the clean prediction of each step.
-            x0: clean samples (B, *S), noised to the solver's time number `place`, begin the run; None is pure noise.
+            solver: what the method `solver` or `random_solver` returned.
+            generators: one random stream per sample, B in all.
+            prompts: P prompts with B / P samples each, in their order.
+            change: a function that moves the clean prediction of each step.
+            x0: clean samples (B, *S) that begin the run, noised to the solver's time number `place`; None begins with
+                pure noise.
+            place: see x0.
         """
 
     def encode(self, prompts: Sequence[str]) -> list[str]:
-        """The prompts themselves."""
+        """The prompts themselves, as a list."""
         return list(prompts)
 
     def sample_bytes(self) -> int:
-        """What a sample takes beside itself: its shape is known once one was drawn."""
+        """The bytes that a sample takes beside its own, since its shape is not known before one was drawn."""
         return ROW
 
     def predict(self, x_t: Tensor, t: Tensor, condition: Any) -> Tensor:

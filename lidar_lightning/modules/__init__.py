@@ -1,4 +1,4 @@
-"""LightningModules around one `backbone`: LiDAR and other sampling, fine-tuning, and the learned value of SVDD."""
+"""LightningModules: sampling with LiDAR and other samplers, fine-tuning, and the learned value of SVDD."""
 
 from lidar_lightning.modules.dpo import DPOModule
 from lidar_lightning.modules.lidar import LiDARModule

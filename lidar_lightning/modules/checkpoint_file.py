@@ -9,7 +9,7 @@ from torch import Tensor
 
 VERSION = "pytorch-lightning_version"
 OF_A_RUN = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers")
-"""What a training goes on from, beside the weights."""
+"""The entries of a checkpoint, beside the weights, that a training needs to go on from it."""
 
 
 def read_checkpoint(path: str | Path, resume: bool = False) -> dict[str, Any]:

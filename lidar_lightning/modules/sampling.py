@@ -184,7 +184,7 @@ class SamplingModule(L.LightningModule):
         return join(parts)
 
     def _line(self, prompts: Sequence[str], each: int) -> AbstractContextManager[None]:
-        """What a terminal shows while `each` samples of prompts are drawn; nothing without a progress bar."""
+        """The progress line of a terminal while `each` samples per prompt are drawn; none without a progress bar."""
         cost = getattr(self.sampler, "cost", None)
         own = lambda steps: self.solver.times if steps == self.steps else equal_times(steps)  # noqa: E731
         calls = cost(self.sampler.steps or self.steps, each, own) / each if cost else 0
@@ -220,7 +220,7 @@ class SamplingModule(L.LightningModule):
         if len(items) < len(batches):
             total = sum(map(len, wanted.values()))
             logger.warning(
-                "limit_predict_batches: only %d of %d batches were drawn; tables and report are of their %d samples",
+                "limit_predict_batches: only %d of %d batches were drawn; tables and report show only their %d samples",
                 len(items), len(batches), total,
             )  # fmt: skip
         return wanted

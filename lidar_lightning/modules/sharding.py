@@ -10,8 +10,8 @@ def shard(network: nn.Module, mesh: Any) -> None:
     """Spreads the weights of a network over a mesh of processes; each block is whole only while it computes.
 
     Args:
-        network: of diffusers, which names the classes of its blocks; one that is sharded already is left as it is.
-        mesh: one-dimensional device mesh.
+        network: a network of diffusers, which names the classes of its blocks; one that is sharded is left as it is.
+        mesh: a one-dimensional device mesh.
     """
     if isinstance(network, FSDPModule):
         return

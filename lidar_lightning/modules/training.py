@@ -1,4 +1,4 @@
-"""What every training shares: steps whose random numbers are their own, and checkpoints that are whole."""
+"""What every training shares: random numbers that belong to each step, and whole checkpoints."""
 
 from typing import Any, cast
 
@@ -37,8 +37,10 @@ class TrainingModule(L.LightningModule):
         self.count_epochs()
 
     def count_epochs(self) -> None:
-        """Within an epoch one more has begun than has ended. Lightning forgets it in a run that goes on from the last
-        batch of an epoch, and counts an epoch too few when that goes on in turn."""
+        """Within an epoch, sets the number of epochs that have begun to one more than have ended.
+
+        Lightning does not in a run that goes on from the last batch of an epoch, so that it would lose one later.
+        """
         progress = self.trainer.fit_loop.epoch_progress
         for counts in (cast(Any, progress.current), cast(Any, progress.total)):
             counts.ready = counts.started = counts.processed + 1

@@ -99,8 +99,10 @@ class TuningModule(TrainingModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """The network is as this backbone uses it until the end: a backward pass may compute parts of it again. What is
-        there by now is no garbage: to look through it takes longer than a step of a small network."""
+        """Keeps the network as this backbone uses it until the end, as a backward pass may compute parts of it again.
+
+        Objects that exist by now are no garbage; looking through them would take longer than a step of a small network.
+        """
         super().on_fit_start()
         gc.freeze()
         self._training.enter_context(self.backbone.active())

@@ -1,4 +1,4 @@
-"""Looking ahead: where few steps from the middle of a run end, for a reward to score."""
+"""Looking ahead: a few steps take a state in the middle of a run to a clean sample, which a reward can score."""
 
 from torch import Tensor
 
@@ -8,17 +8,18 @@ from lidar_lightning.utils.seeding import Generators
 
 
 def ahead(task: Task, x: Tensor, x0_hat: Tensor, place: int, steps: int, generators: Generators) -> Tensor:
-    """Clean samples (B, *S) to which few steps lead from x (B, *S) at a time of the task's solver.
+    """Clean samples (B, *S) to which a few steps lead from x (B, *S) at a time of the task's solver.
 
-    The steps are evenly spread over the solver's times that are left. Of continuous data they are deterministic (DDIM
-    with eta = 0), of tokens draws of the solver itself; the last one goes to the clean sample that the prediction there
-    stands for. A single step is the predicted clean sample that most samplers score, and takes no network call.
+    The steps are evenly spread over the solver's times that are left. For continuous data they are deterministic (DDIM
+    with eta = 0), for tokens they are draws of the solver itself. The last one goes to the clean sample that the
+    prediction there stands for. A single step gives the predicted clean sample that most samplers score, and takes no
+    network call.
 
     Args:
-        x0_hat: the prediction at x (B, *S, or (B, L, V) of tokens).
-        place: of x among the times of the solver, before the last.
-        steps: at least 1; min(steps, those that are left) - 1 network calls are made.
-        generators: for tokens, a stream each.
+        x0_hat: the prediction at x: (B, *S), or (B, L, V) for tokens.
+        place: the place of x among the times of the solver, which is not the last.
+        steps: number of steps, at least 1; it takes min(steps, the solver's steps that are left) - 1 network calls.
+        generators: one stream per sample, which only tokens use.
     """
     times = task.solver.times.tolist()
     left = len(times) - 1 - place

@@ -16,85 +16,85 @@ from lidar_lightning.samplers.budget import Grid, equal_times
 from lidar_lightning.samplers.task import Task, with_steps
 
 Keep = Literal["draw", "best"]
-"""What a method aims at: draws of the target p(x0) exp(lambda r(x0)), or samples of the highest reward."""
+"""What a method aims at: draws from the target p(x0) exp(lambda r(x0)), or samples of the highest reward."""
 
 
 class Sampler(ABC):
     """A way to draw samples of high reward.
 
-    A subclass is one file: it says what it does in `draw`, and in `sized` how a budget sets its free numbers.
+    A subclass is one file. Its `draw` draws the samples, and its `sized` fits its settings to a budget.
 
     Args:
-        steps: solver steps of its own, in place of the task's: a method may be at its best with fewer or more.
+        steps: number of solver steps that this sampler takes; None takes those of the task.
 
     Raises:
-        ValueError: if there is no step.
+        ValueError: if steps is below 1.
     """
 
     gradients: bool = False
-    """Whether it differentiates the reward and the network."""
+    """Whether this sampler differentiates the reward and the network."""
     keep: Keep = "draw"
-    """What it aims at; rows of tables are labelled with it."""
+    """What the sampler aims at; rows of tables are labelled with it."""
     random: bool = True
-    """Whether it needs a solver whose steps are draws from a known law."""
+    """Whether the sampler needs a solver whose steps are draws from a known law."""
     several: bool = False
     """Whether one draw may hold several prompts."""
     whole: bool = False
-    """Whether it draws all samples of a prompt together, because they share a pool or rounds."""
+    """Whether all samples of a prompt are drawn together, because they share a pool or rounds."""
     stepwise: bool = True
-    """Whether it asks a model for single steps, beyond runs from pure noise or from noised samples."""
+    """Whether the sampler asks a model for single steps, and not only for runs from pure noise or noised samples."""
     lookahead: Lookahead | None = None
-    """How it draws the bank that it rests on, if it does."""
+    """How the bank of the sampler is drawn; None if it uses none."""
     steps: int | None = None
-    """Solver steps of its own, given or set by a budget; None takes the task's."""
+    """Number of solver steps, given or set by a budget; None takes those of the task."""
 
     def __init__(self, steps: int | None = None):
         if steps is not None and steps < 1:
             raise ValueError(
-                f"{type(self).__name__} takes at least 1 solver step, got steps={steps}; None is the task's"
+                f"{type(self).__name__} takes at least 1 solver step, got steps={steps}; None takes those of the task"
             )
         self.steps = steps
 
     @abstractmethod
     def draw(self, task: Task, count: int) -> Tensor:
-        """Clean samples (count, *S)."""
+        """Draws clean samples (count, *S)."""
 
     def within(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """This method with `calls` network calls per sample, of which it spends at least `SPENT` and none beyond.
+        """A copy of this sampler that fits a budget: it spends at least the share `SPENT` of it, and no more than it.
 
         Args:
-            calls: the budget.
-            steps: of the task's solver, unless the method has its own; it may take more of them where that spends what
-                is left.
-            count: samples that it will draw.
-            times: of the model's own random solver.
+            calls: the budget in network calls per sample.
+            steps: number of steps of the task's solver, which the sampler takes unless it has its own; it may take more
+                of them to spend what is left.
+            count: number of samples that it will draw.
+            times: the times of the model's own random solver, for any number of steps.
 
         Raises:
-            ValueError: if that is too few for it, or it cannot spend them.
+            ValueError: if the sampler needs more than this budget, or cannot spend it.
         """
         return self.sized(calls, self.steps or steps, count, times)
 
     @abstractmethod
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """`within`, with the solver steps that it will take at least."""
+        """Does the work of `within`; `steps` is the least number of solver steps that the copy will take."""
 
     def changed(self, **attributes: Any) -> Self:
-        """A copy with other attributes."""
+        """A copy of this sampler with other attributes."""
         other = copy(self)
         vars(other).update(attributes)
         return other
 
     def adapted(self, task: Task) -> Task:
-        """The task with the solver that this method steps with."""
+        """The task with the solver that this sampler uses."""
         return task if self.steps is None else with_steps(task, self.steps)
 
     def check_backbone(self, backbone: Backbone) -> None:
-        """Raises ValueError if the model only runs as a whole and this method asks for single steps."""
+        """Raises ValueError if the model only runs as a whole and this sampler asks for single steps."""
         if self.stepwise and isinstance(backbone, WholeRuns):
             refuse(backbone, type(self).__name__)
 
     def check_reward(self, reward: Reward) -> None:
-        """Raises ValueError if the reward cannot be differentiated and must be."""
+        """Raises ValueError if this sampler differentiates the reward and the reward cannot be differentiated."""
         if self.gradients and not reward.differentiable:
             raise ValueError(
                 f"{type(self).__name__} differentiates the reward, and {reward.name!r} is not differentiable: "
@@ -102,10 +102,10 @@ class Sampler(ABC):
             )
 
     def __call__(self, task: Task, count: int) -> Tensor:
-        """`draw`, checked and measured.
+        """Checks the arguments, then draws `count` samples (count, *S) while the task's meter measures.
 
         Raises:
-            ValueError: if there is nothing to draw, or the reward cannot be differentiated and must be.
+            ValueError: if count is below 1, or the sampler differentiates a reward that cannot be differentiated.
         """
         check_count(count)
         self.check_reward(task.reward)
@@ -120,15 +120,15 @@ def check_count(count: int) -> None:
 
 
 def check_samplers(what: str, samplers: Mapping[str, Any]) -> None:
-    """Raises ValueError naming the first that is no Sampler."""
+    """Raises ValueError, naming the first one that is no Sampler."""
     if wrong := [name for name, sampler in samplers.items() if not isinstance(sampler, Sampler)]:
-        raise ValueError(f"{what} must be Samplers, {wrong[0]!r} is a {type(samplers[wrong[0]]).__name__}")
+        raise ValueError(f"{what} must be Samplers, but {wrong[0]!r} is of type {type(samplers[wrong[0]]).__name__}")
 
 
 def check_keep(keep: str) -> None:
-    """Raises ValueError unless a method is told to keep draws or the best."""
+    """Raises ValueError unless `keep` is "draw" or "best"."""
     if keep not in get_args(Keep):
-        raise ValueError(f"keep is 'draw', for the target, or 'best', for the highest reward, got {keep!r}")
+        raise ValueError(f"keep must be 'draw' (samples the target) or 'best' (keeps the highest reward), got {keep!r}")
 
 
 def check_particles(name: str, particles: float) -> None:
@@ -141,7 +141,7 @@ def check_random(name: str, task: Task, x: Tensor) -> None:
     """Raises ValueError unless steps of the task's solver are draws, so that children of one sample differ.
 
     Args:
-        x: at the first time (B, *S).
+        x: samples (B, *S) at the first time of the solver.
     """
     transition, continuous = getattr(task.solver, "transition", None), x.is_floating_point()
     # Predictions of continuous data are like x itself, and the noise of a step does not depend on them.
@@ -149,6 +149,6 @@ def check_random(name: str, task: Task, x: Tensor) -> None:
     if transition is None or fixed:
         use = "GaussianAncestral with eta > 0, or FlowSDE with scale > 0" if continuous else "Ancestral"
         raise ValueError(
-            f"{name} needs random steps of a known law, and those of {task.solver.name} are deterministic: use the "
+            f"{name} needs random steps of a known law, but those of {task.solver.name} are deterministic: use the "
             f"solver {use}"
         )

@@ -1,4 +1,4 @@
-"""Beam search: of all children of several states the best go on, judged by where few steps from them end."""
+"""Beam search: of all children of several states the best go on, judged by where a few steps from them end."""
 
 from typing import Self
 
@@ -15,24 +15,24 @@ from lidar_lightning.utils.seeding import Generators
 
 
 class BeamSearch(PoolingSampler):
-    """Draws K children of each of B states at every step, and goes on with the best B of all of a sample.
+    """Each sample has B states. At every step K children of each are drawn, and the best B of the B K children go on.
 
-    A child is worth the reward of the clean sample to which a few steps lead from it (see `ahead`), of which the first
-    prediction serves the next step as well; after the last step it is worth the reward itself, and the best is the
-    sample. With B = 1 and one step ahead that is SVDD that keeps the best, and with K = 1 best-of-B, without scores on
-    the way. Source: Oshima et al., "Inference-Time Text-to-Video Alignment with Diffusion Latent Beam Search", arXiv
-    2501.19252.
+    A child is worth the reward of the clean sample to which a few steps lead from it (see `ahead`). The first
+    prediction of these steps serves the next step as well. After the last step a child is worth its own reward, and the
+    best child is the sample. With B = 1 and one step ahead this is SVDD with keep="best". With K = 1 it is best-of-B,
+    without scores on the way. Source: Oshima et al., "Inference-Time Text-to-Video Alignment with Diffusion Latent Beam
+    Search", arXiv 2501.19252.
 
     Args:
-        beams: B, at least 1; a budget sets it.
-        children: K, at least 1.
-        ahead_steps: at least 1; published 6.
-        steps: see `Sampler`; the scores of a step cost B K ahead_steps network calls, so that few may be best.
-        pooled: after the last step, keep the best different ones of all states of a prompt; otherwise the best of each
-            sample's own.
+        beams: B, the number of states of each sample, at least 1; a budget sets it.
+        children: K, the number of children of each state, at least 1.
+        ahead_steps: number of steps that `ahead` takes from a child, at least 1; published 6.
+        steps: see `Sampler`. Since each step costs B K ahead_steps network calls, few steps may be best.
+        pooled: whether the samples are the best different ones among the last children of all samples of a prompt;
+            otherwise each is the best among its own.
 
     Raises:
-        ValueError: if a number is below 1; when it draws, if the solver is deterministic.
+        ValueError: if a number is below 1, or, when samples are drawn, if the solver is deterministic.
     """
 
     keep = "best"
@@ -48,7 +48,7 @@ class BeamSearch(PoolingSampler):
         super().__init__(steps)
         if min(beams, children, ahead_steps) < 1:
             raise ValueError(
-                f"beams, children and ahead_steps are at least 1, got {beams}, {children} and {ahead_steps}"
+                f"beams, children and ahead_steps must be at least 1, got {beams}, {children} and {ahead_steps}"
             )
         self.beams, self.children, self.ahead_steps, self.pooled = beams, children, ahead_steps, pooled
 
@@ -58,7 +58,7 @@ class BeamSearch(PoolingSampler):
         return count * self.beams * (1 + self.children * sum(min(self.ahead_steps, left) for left in range(1, steps)))
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """As many beams as fit, at least one."""
+        """Takes as many beams as the budget pays for, at least one."""
         one = self.changed(beams=1).cost(steps, 1)
         check_budget("BeamSearch", calls, one, f"one beam of {self.children} children, {self.ahead_steps} steps ahead")
         return spending((self.changed(beams=size) for size in range(calls // one, 0, -1)), calls, steps, count, times)
@@ -80,7 +80,7 @@ class BeamSearch(PoolingSampler):
         return x if slots == count else x[self.best(task, x, count, task.utility(x))]
 
     def offspring(self, task: Task, x0_hat: Tensor, x: Tensor, t: float, s: float, streams: Generators) -> Tensor:
-        """The children x_s (count * B * K, *S) of all states x_t (count * B, *S)."""
+        """Draws the children x_s (count * B * K, *S) of all states x_t (count * B, *S)."""
         x0_hat, x = (tensor.repeat_interleave(self.children, 0) for tensor in (x0_hat, x))
         return task.solver.transition(x0_hat, x, t, s).sample(streams)
 

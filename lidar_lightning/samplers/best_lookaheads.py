@@ -13,10 +13,10 @@ from lidar_lightning.samplers.task import Task
 
 
 class BestLookaheads(Sampler):
-    """Keeps the samples of the highest reward of a bank and draws nothing else.
+    """Keeps the samples of a bank that have the highest reward, and draws nothing else.
 
-    It is best-of-N, pooled over the prompt, by the lookahead's model and solver of few steps in place of the task's.
-    What guided samples are worth beyond their bank shows against these.
+    This is best-of-N, pooled over the prompt, with the model and the solver of few steps that draw lookaheads in place
+    of the task's. A comparison with it shows what guided samples gain over their bank.
 
     Args:
         lookahead: how the bank is drawn.
@@ -35,7 +35,7 @@ class BestLookaheads(Sampler):
         return self.lookahead.n * self.lookahead.steps
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """As many lookaheads as fit."""
+        """Draws as many lookaheads as the budget pays for."""
         check_budget("BestLookaheads", calls, self.lookahead.steps, "one lookahead")
         other = self.changed(lookahead=self.lookahead.of_size(calls * count // self.lookahead.steps))
         check_spent("BestLookaheads", other.cost(steps, count), calls, count)
@@ -44,8 +44,8 @@ class BestLookaheads(Sampler):
     def draw(self, task: Task, count: int) -> Tensor:
         if count > self.lookahead.n:
             raise ValueError(
-                f"{count} samples cannot be the best of n={self.lookahead.n} lookaheads: draw fewer samples, or more "
-                "lookaheads"
+                f"{count} samples cannot be the best of n={self.lookahead.n} lookaheads: draw fewer samples, or "
+                "more lookaheads"
             )
         bank = lookahead_members(task, self.lookahead)
         return bank.samples[0, best_of(task.backbone.identities(bank.samples[0]), bank.values[0], count)]

@@ -14,9 +14,9 @@ class BestOfN(SelectingSampler):
     """Draws n plain samples for each one asked for and keeps one in n.
 
     Args:
-        n, keep, pooled: see `Selection`. With keep="draw" and n to infinity the target is sampled. Pooled is what a
-            method that shares a bank over a prompt is to be compared with.
-        steps: see `Sampler`; few of them make more, cheaper samples to choose among.
+        n, keep, pooled: see `Selection`. With keep="draw" the target is sampled as n goes to infinity. Compare a method
+            that shares a bank over a prompt with best-of-N that is pooled.
+        steps: see `Sampler`. Fewer steps make samples cheaper, so that a budget pays for more of them to choose from.
 
     Raises:
         ValueError: if a setting is out of range or unknown.

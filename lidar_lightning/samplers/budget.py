@@ -1,4 +1,4 @@
-"""How a method comes to spend the budget of network calls that it is given, or refuses it."""
+"""How a sampler fits its settings to a budget of network calls, or refuses the budget."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 Grid = Callable[[int], Tensor]
-"""A number of solver steps to its decreasing times (steps + 1,)."""
+"""A function of the number of solver steps that returns their decreasing times (steps + 1,)."""
 
 SPENT = 0.95
-"""Least share of its budget that a method spends: less would not be a comparison at equal calls."""
+"""The least share of its budget that a sampler spends: with less, a comparison would not be at equal calls."""
 
 
 class Priced(Protocol):
-    """A method that knows beforehand what it costs."""
+    """A sampler that knows beforehand what it costs."""
 
     steps: int | None
 
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Priced)
 
 
 def equal_times(steps: int) -> Tensor:
-    """1, 1 - 1 / steps, ..., 0: (steps + 1,) float64."""
+    """The equally spaced times 1, 1 - 1 / steps, ..., 0: (steps + 1,) float64."""
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
 
 
@@ -34,12 +34,12 @@ def spending(options: Iterable[S], calls: int, steps: int, count: int, times: Gr
     """The first option that spends at least `SPENT` of a budget, with as many solver steps as that pays for.
 
     Args:
-        options: settings of one method, in order of preference; theirs is the `cost`, which rises with the steps.
+        options: copies of one sampler with other settings, in order of preference; their `cost` rises with the steps.
         calls, count, times: see `Sampler.within`.
-        steps: of the solver, at least.
+        steps: least number of solver steps.
 
     Raises:
-        ValueError: if none does.
+        ValueError: if no option spends that much within the budget.
     """
     total, most, name = calls * count, 0, ""
     for option in options:
@@ -62,7 +62,7 @@ def check_spent(name: str, spent: int, calls: int, count: int) -> None:
 
 
 def unspent(name: str, most: int, calls: int, count: int) -> ValueError:
-    """The error of a method that can spend no more than `most` network calls."""
+    """The error of a sampler that can spend no more than `most` network calls."""
     return ValueError(
         f"{name} can spend no more than {most // count} of {calls} network calls per sample, which is below "
         f"{SPENT:.0%}: give it a budget of {most // count}, or other settings"
@@ -70,7 +70,7 @@ def unspent(name: str, most: int, calls: int, count: int) -> ValueError:
 
 
 def check_budget(name: str, calls: int, least: int, what: str) -> None:
-    """Raises ValueError if a budget of network calls per sample is below the least that a method can use."""
+    """Raises ValueError if a budget of network calls per sample is below `least`, which pays for `what`."""
     if calls < least:
         raise ValueError(
             f"{name} needs at least {least} network calls per sample ({what}), got a budget of {calls}: raise the "

@@ -18,9 +18,10 @@ class DAS(ParticleSampler):
 
     Args:
         particles, resampling: see `ParticleSampler`.
-        gamma: speed of tempering, above 0; None lets it reach 1 at the end of the last step; published 0.008 for 100.
-        derivative_free: propose from the model itself, so that neither reward nor network need a gradient.
-        settings: of `ParticleSampler`.
+        gamma: speed of the tempering, above 0; published 0.008 for 100 steps. With None the tempering ends with the
+            last step.
+        derivative_free: whether the model itself is the proposal, so that neither reward nor network needs a gradient.
+        settings: the other arguments of `ParticleSampler`.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -41,12 +42,12 @@ class DAS(ParticleSampler):
         self.gamma, self.gradients = gamma, not derivative_free
 
     def tempering(self, i: int, steps: int) -> float:
-        """lambda_i / lambda, in [0, 1]."""
+        """The ratio lambda_i / lambda, in [0, 1]."""
         growth = 2 ** (1 / steps) if self.gamma is None else 1 + self.gamma
         return min(growth**i - 1, 1.0)
 
     def look(self, task: Task, x_t: Tensor, i: int, carry: Tensor | None) -> Look:
-        """Carries the gradient (B, *S) of lambda r(x0_hat), if that is used."""
+        """See `ParticleSampler`; what is carried is the gradient (B, *S) of lambda r(x0_hat), if that is used."""
         t, share = task.steps[i][0], self.tempering(i, len(task.steps))
         if self.gradients:
             x0_hat, value, gradient = reward_slope(task, x_t, t)

@@ -16,19 +16,19 @@ Condition = dict[str, Tensor]
 class DATE(Sampler):
     """c <- c + rho g / |g| with g = grad_c [lambda r(x0_hat(x_t, c)) - anchor mean((c - c_0)^2)].
 
-    Each sample has its own c. Updates are made before each `every`-th step, and stay for the steps that follow. Of a
-    condition, the floating tensors of the conditional half are c, as one vector; those of classifier-free guidance
-    ("negative_...") and the sizes that SDXL is told ("time_ids") stay. Source: Na et al., arXiv 2510.23974, with the
-    defaults of its README.
+    Each sample has its own c. It is updated before every `every`-th step, and stays so in the steps that follow. c
+    holds all floating tensors of the conditional half of the condition, as one vector. The tensors of classifier-free
+    guidance ("negative_...") and the sizes that SDXL is told ("time_ids") are left as they are. Source: Na et al.,
+    arXiv 2510.23974, with the defaults of its README.
 
     Args:
         rho: length of an update, above 0.
-        every: steps between updates, at least 1.
-        inner: updates at a time, at least 1; each is a network call.
-        anchor: weight that ties c to the prompt's own embedding c_0, at least 0.
+        every: number of steps from one update to the next, at least 1.
+        inner: number of updates at a time, at least 1; each takes a network call.
+        anchor: weight of the term that ties c to the prompt's own embedding c_0, at least 0.
 
     Raises:
-        ValueError: if a setting is out of range, or the model takes no condition.
+        ValueError: if a setting is out of range, or, when samples are drawn, if the model takes no condition.
     """
 
     gradients = True
@@ -45,7 +45,7 @@ class DATE(Sampler):
         return count * (steps + self.inner * -(-steps // self.every))
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """Updates as often as the budget holds, each of `inner` calls; of more where it holds them at each step."""
+        """Updates as often as the budget allows; if that is before every step, `inner` rises as well."""
         check_budget("DATE", calls, steps + self.inner, "one pass of the solver and one update")
         most = max(self.inner, (calls - steps) // steps)
         rates = [(1, inner) for inner in range(most, self.inner, -1)]
@@ -53,7 +53,7 @@ class DATE(Sampler):
         return spending((self.at(*rate) for rate in rates), calls, steps, count, times)
 
     def at(self, every: int, inner: int) -> Self:
-        """This method with updates at another rate."""
+        """A copy of this sampler with updates at another rate."""
         other = copy(self)
         other.every, other.inner = every, inner
         return other

@@ -16,38 +16,39 @@ from lidar_lightning.solvers import Categorical
 class DCBG(Sampler):
     """p'(x_s^l = v) proportional to p(x_s^l = v | x_t) exp(gamma (f(x_t with token l set to v) - f(x_t))).
 
-    f is lambda r at the predicted clean sample, in place of the log-probability of a noised classifier, so that each
-    of the L (V - 1) neighbours of x_t costs a network call. Exact, without the published first-order approximation,
-    which needs gradients. Source: Schiff et al., "Simple Guidance Mechanisms for Discrete Diffusion Models", arXiv
-    2412.10193, sec. 3.2.
+    f is lambda r at the predicted clean sample, in place of the log-probability of a noised classifier, so that each of
+    the L (V - 1) neighbours of x_t costs a network call. All differences are exact: the published first-order
+    approximation, which needs gradients, is not made. Source: Schiff et al., "Simple Guidance Mechanisms for Discrete
+    Diffusion Models", arXiv 2412.10193, sec. 3.2.
 
     Args:
-        gamma: strength, at least 0.
-        calls: network calls per sample: they pay for as many guided steps as fit, and for some positions of one more;
-            if for all, then for more steps. None guides all steps.
+        gamma: strength of the guidance, at least 0.
+        calls: number of network calls per sample. They pay for as many guided steps as possible, and for some positions
+            of one more; what is left once all steps are guided pays for more steps. None guides all steps.
 
     Raises:
-        ValueError: if gamma is negative; when it draws, if the data are not tokens, or the calls pay for no position.
+        ValueError: if gamma is negative, or, when samples are drawn, if the data are not tokens or the calls pay for no
+            position.
     """
 
     def __init__(self, gamma: float = 1.0, calls: int | None = None):
         if gamma < 0:
-            raise ValueError(f"gamma is at least 0, got {gamma}")
+            raise ValueError(f"gamma must be at least 0, got {gamma}")
         self.gamma, self.calls = gamma, calls
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """This method with these calls, which are divided up when it knows L and V."""
+        """A copy of this sampler with these calls, which are divided up once L and V are known."""
         check_budget("D-CBG", calls, steps + 1, "the steps, and the neighbours of one position")
         other = copy(self)
         other.calls = calls
         return other
 
     def adapted(self, task: Task) -> Task:
-        """More steps where the calls pay for more than guiding all, or would be left over."""
+        """The task, with more steps if calls would be left over once all of its steps are guided."""
         x = task.start(task.generators(1))
         if x.is_floating_point():
             raise ValueError(
-                f"D-CBG edits tokens, and samples of {task.backbone.name!r} are continuous: use SMC, SVDD or LiDAR"
+                f"D-CBG edits tokens, but samples of {task.backbone.name!r} are continuous: use SMC, SVDD or LiDAR"
             )
         check_random("D-CBG", task, x)
         if self.calls is None:
@@ -74,8 +75,8 @@ class DCBG(Sampler):
     def places(self, steps: int, length: int, vocab_size: int) -> list[list[int]]:
         """The guided positions of each step.
 
-        Guided steps lie in the middle of equal stretches of the run: at its very end tokens are settled, and guidance
-        does nothing there. The calls that are left guide positions at even distances in one more step.
+        Guided steps lie in the middle of equal stretches of the run, since tokens are settled at its very end, where
+        guidance does nothing. The calls that are left guide evenly spaced positions in one more step.
         """
         if self.calls is None:
             return [list(range(length))] * steps
@@ -88,7 +89,7 @@ class DCBG(Sampler):
         return found
 
     def values(self, task: Task, x_t: Tensor, x0_hat: Tensor, t: float, places: Sequence[int]) -> Tensor:
-        """f(x_t with token l set to v): (B, L, V) float64, one position at a time; f(x_t) at those not in `places`."""
+        """f(x_t with token l set to v), one position at a time: (B, L, V) float64; f(x_t) outside of `places`."""
         own = task.value(task.solver.estimate(x0_hat, x_t, t))
         values = own[:, None, None].repeat(1, *x0_hat.shape[1:])
         tokens = torch.arange(x0_hat.shape[-1], device=x_t.device)
@@ -102,5 +103,5 @@ class DCBG(Sampler):
 
 
 def vocab_size(task: Task) -> int:
-    """Of a model of tokens."""
+    """The number of tokens that the model of a task knows."""
     return int(task.backbone.vocab_size)  # type: ignore[arg-type]

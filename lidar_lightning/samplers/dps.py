@@ -16,19 +16,21 @@ from lidar_lightning.samplers.task import Task
 class DPS(GradientSampler):
     """x_s' = x_s + scale g / n with x_s from the plain step, g = grad_{x_t} lambda r(x0_hat(x_t)), and a norm n.
 
-    Published for the reward r = -|y - A(x0)|^2, n is the residual |y - A(x0_hat)|, so that the steps become shorter as
-    the residual does. Of another reward the residual is how far it falls short of the best there is: "loss" takes
-    n = sqrt(lambda (best - r)). Where no best is known, "gradient" takes n = |g|: each step then goes `scale` far, in
-    units of the data, whatever the reward has reached. Source: Chung et al., arXiv 2209.14687, algorithm 1.
+    In the paper the reward is r = -|y - A(x0)|^2 and n is the residual |y - A(x0_hat)|, so that steps become shorter as
+    the residual does. For other rewards the residual is how far they fall short of the best value that they can have:
+    norm="loss" takes n = sqrt(lambda (best - r)). Where no best value is known, norm="gradient" takes n = |g|: each
+    step then has the length `scale`, in units of the data, whatever the reward has reached. Source: Chung et al., arXiv
+    2209.14687, algorithm 1.
 
     Args:
-        scale: zeta', at least 0; published 0.3 to 1.
+        scale: zeta' of the paper, at least 0; published 0.3 to 1.
         norm: "loss" or "gradient".
-        best: the best value that the reward can have; 0 for minus a squared error.
+        best: the best value that the reward can have, which is 0 for minus a squared error.
         settings: the other arguments of `GradientSampler`.
 
     Raises:
-        ValueError: if a setting is out of range or unknown; when it draws, if the reward is better than the best.
+        ValueError: if a setting is out of range or unknown, or, when samples are drawn, if a reward is better than
+            best.
     """
 
     keep = "best"
@@ -38,14 +40,14 @@ class DPS(GradientSampler):
     ):
         super().__init__(scale, **settings)
         if norm not in ("gradient", "loss") or not math.isfinite(best):
-            raise ValueError(f"norm is 'loss' or 'gradient' and best is finite, got {norm!r} and {best}")
+            raise ValueError(f"norm must be 'loss' or 'gradient' and best finite, got {norm!r} and {best}")
         self.norm, self.best = norm, best
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
         return steps * count
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """As many solver steps as the budget pays for: it has no other free number."""
+        """Takes as many solver steps as the budget pays for: no other setting changes the cost."""
         check_budget("DPS", calls, steps, "one pass of the solver")
         return spending([copy(self)], calls, steps, count, times)
 
@@ -64,10 +66,10 @@ class DPS(GradientSampler):
         return x
 
     def residual(self, task: Task, values: Tensor) -> Tensor:
-        """sqrt(lambda (best - r)), from lambda r (B,).
+        """The residuals sqrt(lambda (best - r)) (B,), from lambda r (B,).
 
         Raises:
-            ValueError: if a reward is better than the best.
+            ValueError: if a reward is better than `best`.
         """
         best = task.tilt * utility(task.reward, torch.tensor(self.best, dtype=values.dtype))
         short = best - values

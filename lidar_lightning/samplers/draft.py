@@ -1,4 +1,4 @@
-"""Draft, then finish: runs of few steps are scored, and the best of them made in full."""
+"""Draft, then finish: runs of few steps are scored, and the best of them are repeated in full."""
 
 from itertools import islice
 from typing import Self
@@ -14,21 +14,21 @@ from lidar_lightning.sampling import last, trajectory
 
 
 class DraftThenFinish(SelectingSampler):
-    """Ends several noises for each sample in few steps, scores these drafts, and runs the best ones' noise in full.
+    """Takes several noises for each sample to drafts in few steps, scores the drafts, and runs the best noises in full.
 
-    The finished samples are plain samples, chosen before they were made. A draft may also leave its run later, at a
-    time t: up to there its steps are those of the full run, which goes on from the state that was kept. The authors do
-    that too, and a solver with random steps needs it, for its noise at t = 1 says little about where it ends. Their
-    drafts leave out layers and reuse activations of the network as well, which takes a network of a certain kind; these
-    leave out steps alone.
+    The finished samples are plain samples that were chosen before they were made. A draft may also leave the full run
+    later, at a time `at`. Its steps up to that time are those of the full run, which then goes on from the state that
+    was kept. The authors do so too, and a solver with random steps needs it, since the noise at t = 1 says little about
+    where its run ends. Their drafts also skip layers and reuse activations, which only some networks allow; those made
+    here take fewer steps and nothing else.
     Source: Rawal et al., "Flash-BoN: Instant Drafts for Inference-Time Scaling in Diffusion Models", arXiv 2607.04461.
 
     Args:
-        drafts: for each sample, at least 1; a whole number unless they are pooled.
-        draft_steps: with which a draft ends, at least 1; see `ahead`.
+        drafts: number of drafts for each sample, at least 1; a whole number unless they are pooled.
+        draft_steps: number of steps from `at` to the end of a draft, at least 1; see `ahead`.
         at: the time in (0, 1] at which drafts leave their runs; 1 is pure noise.
-        pooled: choose among all drafts of a prompt together; otherwise among each sample's own.
-        steps: of the full run, see `Sampler`.
+        pooled: whether drafts are chosen among all those of a prompt; otherwise among each sample's own.
+        steps: number of steps of the full run, see `Sampler`.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -47,15 +47,15 @@ class DraftThenFinish(SelectingSampler):
     ):
         super().__init__(steps)
         if draft_steps < 1 or not 0 < at <= 1:
-            raise ValueError(f"draft_steps is at least 1 and at lies in (0, 1], got {draft_steps} and {at}")
+            raise ValueError(f"draft_steps must be at least 1 and at in (0, 1], got {draft_steps} and {at}")
         self.selection, self.draft_steps, self.at = Selection(drafts, "best", pooled), draft_steps, at
 
     def place(self, times: Tensor) -> int:
-        """Where drafts leave their runs, among the times of the solver (steps + 1,)."""
+        """The place among the times of the solver (steps + 1,) at which drafts leave their runs."""
         return min(place_of(times, self.at), len(times) - 2)
 
     def calls(self, times: Tensor) -> tuple[int, int]:
-        """Network calls of each draft, and of finishing one: its first prediction serves both."""
+        """Network calls of each draft, and those that finish one; the first prediction serves both."""
         left = len(times) - 1 - self.place(times)
         return self.place(times) + min(self.draft_steps, left), left - 1
 
@@ -64,7 +64,7 @@ class DraftThenFinish(SelectingSampler):
         return steps * count if drawn == count else draft * drawn + rest * count
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """As many drafts as fit, more than are finished."""
+        """Makes as many drafts as the budget pays for, but more than are finished."""
         draft, rest = self.calls(times(steps))
         fewest = count + 1 if self.selection.pooled else 2 * count
         least = -(-draft * fewest // count) + rest

@@ -1,4 +1,4 @@
-"""What samplers that differentiate the reward share: its gradient through the network, and when and how far to go."""
+"""What samplers that differentiate the reward share: the gradient, and when and how strongly it acts."""
 
 from typing import NamedTuple
 
@@ -18,10 +18,12 @@ class Slope(NamedTuple):
 
 
 def reward_slope(task: Task, x_t: Tensor, t: float) -> Slope:
-    """The gradient of lambda r(x0_hat(x_t)) through decoder and network, `task.batch_size` rows at a time; counted.
+    """The gradient of lambda r(x0_hat(x_t)) through decoder and network, `task.batch_size` rows at a time.
+
+    The task's meter counts it.
 
     Raises:
-        ValueError: if x_t are tokens, which have no gradient, or a gradient is not finite.
+        ValueError: if x_t are tokens, which have no gradient, or if a gradient is not finite.
     """
     if not x_t.is_floating_point():
         raise ValueError(
@@ -48,18 +50,18 @@ def _slope(task: Task, x_t: Tensor, t: float) -> Slope:
 
 
 def coefficients(task: Task, *times: float) -> list[tuple[float, float]]:
-    """(alpha, sigma) at each time."""
+    """The pair (alpha, sigma) at each time."""
     alpha, sigma = task.backbone.schedule(torch.tensor(times, dtype=torch.float64))
     return list(zip(alpha.tolist(), sigma.tolist(), strict=True))
 
 
 def damping(temperature: float, alpha: float, sigma: float, spread: float, curvature: float = 2.0) -> float:
-    """1 / (1 + c lambda v), v = spread^2 sigma^2 / (spread^2 alpha^2 + sigma^2): in (0, 1], 1 where sigma is 0.
+    """The factor 1 / (1 + c lambda v) in (0, 1], with v = spread^2 sigma^2 / (spread^2 alpha^2 + sigma^2).
 
-    For data N(m, spread^2 I), v is the variance of x0 given x_t, and for r = -(c / 2) |x - centre|^2 this factor makes
-    the gradient of lambda r(x0_hat(x_t)) that of log E[exp(lambda r(x0)) | x_t], which is what exact guidance takes.
+    For data N(m, spread^2 I), v is the variance of x0 given x_t. For r = -(c / 2) |x - centre|^2 the factor then turns
+    the gradient of lambda r(x0_hat(x_t)) into that of log E[exp(lambda r(x0)) | x_t], which exact guidance follows.
     With c = 2 it is the reward damping schedule of Dandapanthula and Boffi, "Are we really tilting?", arXiv 2606.02884,
-    who treat the spread as a setting where data or reward are others. It does not choose between modes.
+    who treat the spread as a setting for other data or rewards. Damping does not help to choose between modes.
     """
     variance = (spread * sigma) ** 2 / ((spread * alpha) ** 2 + sigma**2)
     return 1 / (1 + curvature * temperature * variance)
@@ -70,10 +72,10 @@ class GradientSampler(Sampler):
 
     Args:
         scale: strength of the guidance, at least 0.
-        start, stop: times between which to guide; t = 1 is pure noise.
-        damped: multiply the strength by `damping`, against overshooting.
+        start, stop: times between which the sampler guides; t = 1 is pure noise.
+        damped: whether the strength is multiplied by `damping`, which keeps it from overshooting.
         spread: standard deviation of the data that damping assumes, above 0.
-        curvature: c >= 0 of the reward that it assumes: r falls like -(c / 2) |x - x_best|^2.
+        curvature: c >= 0 of the reward r = -(c / 2) |x - x_best|^2 that damping assumes.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -102,6 +104,6 @@ class GradientSampler(Sampler):
         return self.stop < t <= self.start
 
     def strength(self, task: Task, t: float) -> float:
-        """The scale, damped if asked for."""
+        """The scale at time t, damped if `damped` is set."""
         ((alpha, sigma),) = coefficients(task, t)
         return self.scale * (damping(task.tilt, alpha, sigma, self.spread, self.curvature) if self.damped else 1.0)

@@ -1,4 +1,4 @@
-"""LiDAR as a sampler: a bank, then guided samples from noise or from its members, of which the best are kept."""
+"""LiDAR as a sampler: guided samples that begin from noise or from members of a bank; the best of them are kept."""
 
 import warnings
 from collections.abc import Callable
@@ -31,14 +31,14 @@ class Members(NamedTuple):
     values: Tensor
 
     def joined(self, samples: Tensor, values: Tensor, identities: Callable[[Tensor], Tensor]) -> "Members":
-        """With more of one prompt, (m, *S) and (m,), of which those that are there already are left out."""
+        """These members and more of one prompt, (m, *S) and (m,), without samples that are there already."""
         samples = torch.cat((self.samples[0], samples.to(self.samples)))
         fresh = first_of_each(identities(samples))
         return Members(samples[fresh][None], torch.cat((self.values[0], values))[fresh][None])
 
 
 def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
-    """The scored banks of a task's prompts; the n * delta network calls and n rewards of each are counted."""
+    """Draws and scores a bank for each prompt of a task; the meter counts its n * delta network calls and n rewards."""
     count = lookahead.n * len(task.prompts)
     task.meter.spend_on_banks(count * lookahead.steps, lookahead.source(task.backbone).evaluations)
     task.meter.decodes += count
@@ -58,22 +58,23 @@ def lookahead_members(task: Task, lookahead: Lookahead) -> Members:
 class LiDAR(SelectingSampler):
     """Samples guided by the closed form of a bank of lookahead samples (arXiv 2602.03211).
 
-    Three more uses of the bank are ours. With `restart` its members begin the run (see `restart`). With more candidates
-    than samples the best are kept; in several rounds, the candidates of each join what the next restarts from, so that
-    the reward climbs. With `moves` the samples at the end are moved towards the target (see `moves`).
+    Three more uses of the bank are not in the paper. With `restart` the runs begin at its members (see the module
+    `restart`). With more candidates than samples the best are kept; in several rounds, the candidates of each round
+    join the members that the next one restarts from, so that the reward climbs. With `moves` the samples are moved
+    towards the target at the end (see the module `moves`).
 
     Args:
         lookahead: how the bank is drawn.
-        pooled: choose candidates among all of a prompt; otherwise among each sample's own.
-        keep: of the candidates, "best" keeps the highest rewards; "draw" draws different ones without replacement. In
-            one round it does so in proportion to exp((lambda - lambda') r): the settings may tilt restart and guidance
-            by lambda' alone, and leave the rest of the task's lambda to this choice. In several, whose candidates
-            count once however often they are found, in proportion to exp(lambda r).
+        pooled: whether samples are chosen among all candidates of a prompt; otherwise each among its own.
+        keep: which candidates are kept. "best" keeps the highest rewards. "draw" draws different ones without
+            replacement. In one round their weights are exp((lambda - lambda') r), where lambda' is the temperature of
+            the settings, which tilts restart and guidance; the choice adds what is left of the task's lambda. In
+            several rounds the weights are exp(lambda r), and a candidate that is found again counts once.
         steps: see `Sampler`.
-        settings: see `LiDARSettings`; without temperature and ess, lambda is the task's own.
+        settings: see `LiDARSettings`; if they give neither temperature nor ess, lambda is that of the task.
 
     Raises:
-        ValueError: if a setting is out of range, or rounds are not pooled.
+        ValueError: if a setting is out of range, or if there are several rounds that are not pooled.
     """
 
     random = False
@@ -92,7 +93,7 @@ class LiDAR(SelectingSampler):
         self.lookahead: Lookahead = lookahead
         self.settings = LiDARSettings(**settings)
         if self.settings.rounds > 1 and not pooled:
-            raise ValueError(f"{self.settings.rounds} rounds share their candidates: they need pooled=True")
+            raise ValueError(f"{self.settings.rounds} rounds share their candidates: use pooled=True, or rounds=1")
         self.selection = Selection(self.settings.candidates, "best", pooled)
         self.keep = "draw" if self.settings.candidates == 1 and self.settings.rounds == 1 else keep
         self.random = self.settings.moves > 0
@@ -107,16 +108,16 @@ class LiDAR(SelectingSampler):
         return 1.0 if self.settings.restart is None else self.settings.restart
 
     def run(self, times: Tensor) -> int:
-        """The steps of a solver with these times (steps + 1,) that a candidate or a move makes.
+        """How many steps of a solver with these times (steps + 1,) a candidate or a move makes.
 
         Raises:
-            ValueError: if rounds or moves would make none, so that nothing would change.
+            ValueError: if rounds or moves would make no step, so that nothing would change.
         """
         steps = len(times) - 1 - place_of(times, self.start)
         if not steps and (self.settings.rounds > 1 or self.settings.moves):
             raise ValueError(
-                f"no time of the solver but its last is as early as restart={self.start}, so that rounds and moves "
-                f"would change nothing: restart later, or take more than {len(times) - 1} steps"
+                f"restart={self.start} is below all times of the solver except its last, so that rounds and moves "
+                f"would change nothing: raise restart, or take more than {len(times) - 1} steps"
             )
         return steps
 
@@ -126,7 +127,7 @@ class LiDAR(SelectingSampler):
         return self.lookahead.n * self.lookahead.steps + run * passes
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """Without rounds, all calls beyond the guided passes draw lookaheads; with them, see `climbing`."""
+        """In one round, all calls beyond the guided passes draw lookaheads; for several rounds see `climbing`."""
         if self.settings.rounds > 1:
             return self.climbing(calls, steps, count, times)
         fewest = self.changed(lookahead=self.lookahead.of_size(1)).cost(steps, count, times)
@@ -136,7 +137,7 @@ class LiDAR(SelectingSampler):
         return spending(sizes, calls, steps, count, times)
 
     def climbing(self, calls: int, steps: int, count: int, times: Grid) -> Self:
-        """The lookaheads cost as much as each round: of what moves leave, 1 / (rounds + 1); the rest are candidates."""
+        """Lookaheads cost as much as a round: 1 / (rounds + 1) of what moves leave. All other calls draw candidates."""
         run = self.run(times(steps))
         left = calls * count - run * self.settings.moves * count
         n = max(1, left // (self.settings.rounds + 1) // self.lookahead.steps)
@@ -182,7 +183,7 @@ class LiDAR(SelectingSampler):
         return metropolis(task, x, r, tilts, self.start, moves)
 
     def merits(self, task: Task, guidance: LiDARGuidance, r: Tensor) -> Tensor:
-        """What the candidates are chosen by, the highest first, from their utilities (drawn,): (drawn,) float64."""
+        """The numbers (drawn,) float64 whose highest are chosen, from the utilities of the candidates (drawn,)."""
         if self.keep == "best":
             return r
         spent = guidance.temperature if self.settings.rounds == 1 else torch.zeros_like(guidance.temperature)

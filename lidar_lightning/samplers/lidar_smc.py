@@ -1,4 +1,4 @@
-"""LiDAR with particles: its closed form as proposal and twist of a particle filter."""
+"""LiDAR with particles: its closed form gives the proposal and the twist of a particle filter."""
 
 from typing import Any, Self
 
@@ -14,17 +14,17 @@ from lidar_lightning.solvers import Transition
 
 
 class LiDARSMC(ParticleSampler):
-    """Particles that LiDAR guides, with weights that undo its errors.
+    """Particles that LiDAR guides, with weights that correct its errors.
 
-    The proposal is the guided step and the twist the bank's lookahead reward log sum_i w_i exp(lambda r_i), whose
-    gradient the guidance is. Both are free of network and reward calls. As the bank grows the twist becomes the exact
-    one and weights stay even; for a small bank the particles correct it.
+    The proposal is the guided step. The twist is the bank's lookahead reward log sum_i w_i exp(lambda r_i), whose
+    gradient is the guidance. Neither takes network or reward calls. As the bank grows, the twist becomes the best one
+    there is and the weights stay even; the particles correct what a small bank gets wrong.
 
     Args:
         lookahead: how the bank is drawn.
-        particles: per sample.
-        scale, ess, start, stop: see `LiDARGuidance`; without ess the temperature is the task's own.
-        settings: of `ParticleSampler`.
+        particles: number of particles per sample.
+        scale, ess, start, stop: see `LiDARGuidance`; without ess the temperature is that of the task.
+        settings: the other arguments of `ParticleSampler`.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class LiDARSMC(ParticleSampler):
         return self.lookahead.n * self.lookahead.steps + super().cost(steps, count, times)
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """Lookaheads take their n * delta calls and particles the others: at least two, if need be of fewer steps.
+        """Lookaheads take their n * delta calls, and particles, at least two, all others.
 
-        Guided steps may be longer than plain ones, down to half as many, unless their number is its own.
+        Two particles that would be too expensive take fewer steps: down to half as many, unless `steps` is set.
         """
         lookahead, fewest = self.lookahead, self.steps or -(-steps // 2)
         shared = -(-lookahead.n * lookahead.steps // count)

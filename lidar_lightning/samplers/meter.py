@@ -1,4 +1,4 @@
-"""What a sampler spends, counted in the same way for every method."""
+"""What a sampler spends, counted in the same way for every sampler."""
 
 import time
 from collections.abc import Iterator
@@ -17,18 +17,19 @@ class BudgetSpentError(RuntimeError):
 
 @dataclass
 class Meter:
-    """Counts of samples, not of batches: a network call on 8 samples counts 8.
+    """Counts per sample, not per batch: a network call on 8 samples counts 8.
 
     Attributes:
-        budget: network calls allowed; None is without limit. Backward passes do not count towards it.
-        network: network calls; classifier-free guidance counts once.
-        lookahead: those of them that drew banks.
-        nfe: evaluations of the network; where classifier-free guidance runs it twice a call, they are twice as many.
+        budget: number of network calls that are allowed; None sets no limit. Backward passes do not count towards it.
+        network: network calls; one with classifier-free guidance counts once.
+        lookahead: the network calls among these that drew banks.
+        nfe: evaluations of the network; classifier-free guidance evaluates it twice in each call.
         backward: backward passes through the network.
-        rewards: samples scored.
-        decodes: samples decoded.
-        pilot: network calls that chose settings, once for all prompts and beside the budget; `network` is without them.
-        seconds, peak_mib: of the code under `running`; memory is the CUDA device's, else this process's (Linux).
+        rewards: number of samples scored.
+        decodes: number of samples decoded.
+        pilot: network calls that chose settings, once for all prompts; neither `network` nor the budget includes them.
+        seconds, peak_mib: time and peak memory of the code under `running`. The memory is that of the CUDA device, or
+            without one that of this process (on Linux).
     """
 
     budget: int | None = None
@@ -43,10 +44,10 @@ class Meter:
     peak_mib: float = 0.0
 
     def spend(self, calls: int, evaluations: int = 1) -> None:
-        """Counts network calls that are about to be made, each of so many evaluations.
+        """Counts network calls that are about to be made, each of which takes `evaluations` evaluations.
 
         Raises:
-            BudgetSpentError: if the budget does not hold them; nothing is counted then.
+            BudgetSpentError: if the budget does not allow them; then nothing is counted.
         """
         if self.budget is not None and self.network + calls > self.budget:
             raise BudgetSpentError(f"{calls} more network calls after {self.network} exceed the budget {self.budget}")
@@ -55,18 +56,18 @@ class Meter:
         advance(calls)
 
     def spend_on_banks(self, calls: int, evaluations: int = 1) -> None:
-        """Counts network calls that draw a bank. Raises BudgetSpentError as `spend`."""
+        """Counts network calls that draw a bank. Raises BudgetSpentError as `spend` does."""
         self.spend(calls, evaluations)
         self.lookahead += calls
 
     @property
     def left(self) -> float:
-        """Network calls left."""
+        """The number of network calls that the budget still allows."""
         return float("inf") if self.budget is None else self.budget - self.network
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Adds the time and takes the peak memory of what runs within."""
+        """Measures the time and the peak memory of the block that runs within it."""
         begin = time.perf_counter()
         _reset_peak()
         try:
@@ -78,7 +79,7 @@ class Meter:
             self.peak_mib = max(self.peak_mib, _peak())
 
     def row(self, samples: int) -> dict[str, float]:
-        """The counts per sample, and pilot, seconds and peak MiB in all."""
+        """The counts per sample, and the pilot's calls, seconds and peak MiB of all samples together."""
         counts = {key: value for key, value in asdict(self).items() if key != "budget"}
         whole = ("pilot", "seconds", "peak_mib")
         return {key: value if key in whole else value / samples for key, value in counts.items()}

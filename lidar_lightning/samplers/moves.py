@@ -4,9 +4,10 @@ Noised to t0 and denoised by the model's random solver, a sample x0 becomes a dr
 
     K(x0, x0') = integral of q(x_t | x0) p(x0' | x_t) dx_t ,   with   p(x0) K(x0, x0') = p(x0') K(x0', x0) ,
 
-since p(x0' | x_t) = p(x0') q(x_t | x0') / p_t(x_t). So for the target p(x0) exp(lambda r(x0)) the ratio of Metropolis
-and Hastings is that of the tilts alone: a move is accepted with probability min(1, exp(lambda r' - lambda r)), without
-any density or gradient. The target stays as it is, whatever t0, as exactly as the solver draws the model's posterior.
+since p(x0' | x_t) = p(x0') q(x_t | x0') / p_t(x_t). So for the target p(x0) exp(lambda r(x0)) only the tilts are left
+in the ratio of Metropolis and Hastings: a move is accepted with probability min(1, exp(lambda r' - lambda r)), without
+any density or gradient. For every t0 moves leave the target as it is, as exactly as the solver draws the model's
+posterior.
 """
 
 import logging
@@ -21,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 def metropolis(task: Task, x: Tensor, utilities: Tensor, tilts: Tensor, t0: float, moves: int) -> Tensor:
-    """Samples (B, *S) after so many moves through time t0; each costs the solver's steps below t0, and one reward.
+    """Samples (B, *S) after `moves` moves through time t0; each costs the solver's steps below t0 and one reward call.
 
     Args:
         x: clean samples (B, *S).
-        utilities: r of them, (B,) float64.
-        tilts: lambda of each, (B,) float64.
+        utilities: the utility r of each sample, (B,) float64.
+        tilts: the lambda of each sample, (B,) float64.
 
     Raises:
         ValueError: if steps of the task's solver are not draws from a known law.

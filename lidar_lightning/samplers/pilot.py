@@ -1,4 +1,4 @@
-"""A pilot: which of several samplers is best by what it draws, found by successive halving."""
+"""A pilot: it finds the best of several samplers by successive halving, from samples that they draw."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -22,25 +22,26 @@ from lidar_lightning.utils.seeding import stream_seed
 logger = logging.getLogger(__name__)
 Objective = Literal["target", "reward"]
 FEW = 8
-"""Effective reference samples below which a warning says that they hardly stand for the target."""
+"""With fewer effective reference samples than this, a warning says that they hardly represent the target."""
 
 
 @dataclass(frozen=True)
 class Pilot:
-    """Draws with every sampler on every prompt from the same random streams, and goes on with the better half.
+    """Draws with every sampler for every prompt from the same random streams, and goes on with the better half.
 
     Args:
-        prompts: what the pilot draws; preferably not those that will be sampled afterwards.
-        objective: "target" minimises the Wasserstein-1 distance between the law of lambda r of all that is drawn and
-            that of the target p(x0) exp(lambda r(x0)), for which plain samples of the task's own solver stand, weighted
-            by exp(lambda r). "reward" maximises the mean of r (its negative where lower is better), in which a sample
-            that equals an earlier one of its draw counts as a plain one, so that copies of the best win nothing.
-        repetitions: draws per sampler and prompt in each round.
-        references: plain samples per prompt.
-        seed: its streams are not those of any draw.
+        prompts: the prompts of the pilot; preferably not those that will be sampled afterwards.
+        objective: "target" minimises the Wasserstein-1 distance between the law of lambda r of all samples that are
+            drawn and that of the target p(x0) exp(lambda r(x0)). Plain samples of the task's own solver, weighted by
+            exp(lambda r), represent the target. "reward" maximises the mean of r (of its negative where lower is
+            better). In that mean a sample that equals an earlier one of its draw counts as much as a plain sample does
+            on average, so that copies of the best gain nothing.
+        repetitions: number of draws per sampler and prompt in each round.
+        references: number of plain samples per prompt.
+        seed: determines the random streams of the pilot, which no other draw uses.
 
     Raises:
-        ValueError: if there is no prompt or sample, or no such objective.
+        ValueError: if the objective is unknown, if there is no prompt, or if a number is below 1.
     """
 
     prompts: list[str]
@@ -51,18 +52,18 @@ class Pilot:
 
     def __post_init__(self) -> None:
         if self.objective not in get_args(Objective):
-            raise ValueError(f"objective is 'target', for the law, or 'reward', for its mean, got {self.objective!r}")
+            raise ValueError(f"objective is 'target' (close to it) or 'reward' (a high mean), got {self.objective!r}")
         if not self.prompts or min(self.repetitions, self.references) < 1:
             raise ValueError(
-                f"a pilot needs at least 1 of prompts, repetitions and references, got {self.prompts}, "
+                f"a pilot needs prompts, and at least 1 of repetitions and of references, got {self.prompts}, "
                 f"{self.repetitions} and {self.references}"
             )
 
     @torch.no_grad()
     def __call__(self, task: Task, choices: Mapping[str, Sampler], count: int) -> tuple[str, dict[str, float], Meter]:
-        """The name of the best sampler for draws of `count`, the last estimates of all that were tried, and the cost.
+        """The name of the best sampler for draws of `count`, the last estimate of each that was tried, and the cost.
 
-        Of equals the first is taken; one alone is not tried.
+        Of equally good samplers the first is taken. A single one is taken without being tried.
         """
         if len(choices) == 1:
             return next(iter(choices)), {}, Meter()
@@ -84,17 +85,17 @@ class Pilot:
         return left[0], found, meter
 
     def run(self, task: Task, meter: Meter, prompt: str, seed: int) -> Task:
-        """A task whose draws and banks are of the pilot alone."""
+        """The task for one draw of the pilot, with streams and banks of its own."""
         return replace(task, prompt=prompt, seed=seed, meter=meter, indices=None, banks=None, diagnostics=[])
 
     def values(self, run: Task, x: Tensor, plain: float) -> Tensor:
-        """What each sample of a draw counts: (count,) float64."""
+        """The value of each sample of a draw (count,) float64, see `objective`."""
         if self.objective == "target":
             return run.value(x)
         return torch.where(first_of_each(run.backbone.identities(x)), run.utility(x), plain)
 
     def measure(self, task: Task, meter: Meter) -> tuple[Callable[[Tensor], float], dict[str, float]]:
-        """What a sampler is judged by, of `values`; and the mean utility of plain samples of each prompt."""
+        """The function of `values` that judges a sampler, and the mean utility of plain samples of each prompt."""
         utilities = {}
         for prompt in self.prompts:
             run = self.run(task, meter, prompt, stream_seed(self.seed, "reference", 0))
@@ -107,7 +108,7 @@ class Pilot:
         weights = torch.cat([tilts.softmax(0) for tilts in tilted]) / len(tilted)
         if (size := effective_sample_size(weights).item()) < FEW:
             logger.warning(
-                "the plan's target is no more than %.1f effective ones of its plain samples: give it more references "
-                "than %d, or a lower lambda", size, self.references,
+                "only %.1f effective plain samples represent the target of the plan: give it more references than %d, "
+                "or a lower lambda", size, self.references,
             )  # fmt: skip
         return partial(distance, reference=torch.cat(tilted), weights=weights), plain

@@ -1,4 +1,4 @@
-"""A planner: which of several samplers, sized for a budget, is best for a model, a reward and a lambda."""
+"""A planner: it finds the best of several samplers for a budget, a model, a reward and a lambda."""
 
 import hashlib
 import json
@@ -22,25 +22,26 @@ logger = logging.getLogger(__name__)
 
 
 class Planned(Sampler):
-    """The one of several samplers that a pilot finds best, each sized for the budget by its own `within`.
+    """Draws with the one of several samplers that a pilot finds best; `within` fits each of them to the budget.
 
-    Choices that differ in lookahead steps, target steps, restart, rounds or candidates plan how LiDAR spends its calls;
-    others plan which method to take. Those that cannot spend the budget are left out, with a warning. A pilot draws as
-    many samples together as will be drawn, and takes the choice that is closest to the target, or of the highest reward
-    (see `Pilot`). Neither sees what the reward does not see: that is for the choices to keep.
+    With choices that are LiDAR with other lookahead steps, target steps, restart, rounds or candidates, a plan finds
+    how LiDAR best spends its calls; with other choices it finds the best method. Choices that cannot spend the budget
+    are left out with a warning. The pilot draws as many samples together as will be drawn, and takes the choice that is
+    closest to the target, or that has the highest reward (see `Pilot`). It judges by the reward alone: give it only
+    choices that keep other qualities of the samples, such as their validity, well enough.
 
-    A plan is made before the first draw and depends neither on its prompt nor its seed: a new prompt takes the plan
-    that there is for the same choices, model, solver, reward, lambda, budget and count. Its network calls are no part
-    of the budget but in `Meter.pilot`; everything that it cost is in `Plan.pilot`.
+    A plan is made before the first draw, and depends neither on its prompt nor on its seed: new prompts use the plan
+    that exists for the same choices, model, solver, reward, lambda, budget and count. The network calls of the pilot
+    are counted in `Meter.pilot` and not in the budget; everything that it cost is in `Plan.pilot`.
 
     Args:
-        choices: samplers by name; of equals the one named first is taken.
+        choices: samplers by name; of equally good ones the first is taken.
         prompts, objective, repetitions, references, seed: see `Pilot`.
-        calls: network calls per sample.
-        folder: keeps plans as JSON files, so that other processes and runs need no pilot of their own.
+        calls: the budget in network calls per sample.
+        folder: a folder that keeps plans as JSON files, so that other processes and runs need no pilot of their own.
 
     Raises:
-        ValueError: if there is no choice, prompt or sample, or no such objective.
+        ValueError: if there is no choice or no prompt, if the objective is unknown, or if a number is below 1.
     """
 
     whole = True
@@ -75,10 +76,10 @@ class Planned(Sampler):
         return other
 
     def fitting(self, steps: int, count: int, times: Grid) -> tuple[dict[str, Sampler], dict[str, str]]:
-        """The choices, sized for the budget; and what those say that cannot spend it.
+        """The choices, sized for the budget, and the messages of those that cannot spend it.
 
         Raises:
-            ValueError: if none can.
+            ValueError: if no choice can spend it.
         """
         fitting, left_out = {}, {}
         for name, sampler in self.choices.items():
@@ -88,7 +89,7 @@ class Planned(Sampler):
                 left_out[name] = str(error)
         if not fitting:
             told = "; ".join(f"{name}: {problem}" for name, problem in left_out.items())
-            raise ValueError(f"no choice of the plan spends {self.calls} network calls per sample. {told}")
+            raise ValueError(f"no choice of the plan can spend {self.calls} network calls per sample. {told}")
         return fitting, left_out
 
     def __call__(self, task: Task, count: int) -> Tensor:
@@ -101,16 +102,16 @@ class Planned(Sampler):
         return sampler.draw(sampler.adapted(task), count)
 
     def plan(self, task: Task, count: int) -> Plan:
-        """The plan for `count` samples of such a task: known, stored, or of a pilot. Raises ValueError as `chosen`."""
+        """The plan for `count` samples of such a task. Raises ValueError as `chosen` does."""
         return self.chosen(task, count)[0]
 
     def chosen(self, task: Task, count: int) -> tuple[Plan, Sampler]:
-        """The plan, and the sampler that it chooses, sized for the budget.
+        """The plan, which is known, read from a file or made now, and the sampler of its choice, sized for the budget.
 
         Raises:
-            ValueError: if there is nothing to draw, no choice spends the budget, a stored plan is damaged, or the task
-                cannot be planned, because its solver is not its model's own or its reward is relative to the samples
-                that it is given with.
+            ValueError: if count is below 1, if no choice can spend the budget, if a stored plan is damaged, or if the
+                task cannot be planned, because its solver is not its model's own or its reward is relative to the
+                samples that it scores together.
         """
         check_count(count)
         check_task(task)
@@ -142,7 +143,7 @@ class Planned(Sampler):
         }
 
     def stored(self, identity: str, choices: Mapping[str, Sampler], make: Callable[[], Plan]) -> Plan:
-        """The plan in the folder; one process makes it while others wait."""
+        """Reads the plan from the folder, or makes it there while other processes wait."""
         path = expand(str(self.folder)) / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
         sweep(path.parent)
         with locked(path):
@@ -154,15 +155,15 @@ class Planned(Sampler):
 
 
 def check_task(task: Task) -> None:
-    """Raises ValueError unless the number of steps can be planned, and rewards of different draws compared."""
+    """Raises ValueError unless the number of steps can be planned and rewards of different draws can be compared."""
     if not has_own_solver(task):
         own = task.backbone.random_solver(len(task.steps)).name
         raise ValueError(
-            f"a plan sets the number of steps of the model's own {own}, and the task has {task.solver.name}: use the "
-            "former, or a sampler with settings of your own"
+            f"a plan sets the number of steps of the model's own {own}, but the task has {task.solver.name}: use the "
+            "former, or a sampler without a plan"
         )
     if task.reward.parts != [task.reward]:
         raise ValueError(
-            f"a plan compares samples of many banks, and {task.reward.name!r} is relative to one: use a reward that "
+            f"a plan compares samples of many banks, but {task.reward.name!r} is relative to one: use a reward that "
             "scores each sample by itself, such as a CallableReward"
         )

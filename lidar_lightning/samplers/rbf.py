@@ -1,4 +1,4 @@
-"""Rollover budget forcing: children one at a time, until one of them is better than all before."""
+"""Rollover budget forcing: children are drawn one at a time until one is better than all before it."""
 
 from copy import copy
 from typing import NamedTuple, Self
@@ -16,37 +16,39 @@ from lidar_lightning.utils.seeding import Generators
 
 
 class Kept(NamedTuple):
-    """A state with its prediction and its reward."""
+    """States with their predictions and their rewards."""
 
     x: Tensor
-    """(count, *S)."""
+    """The states (count, *S)."""
     x0_hat: Tensor
-    """Its predictions."""
+    """The prediction at each state."""
     value: Tensor
-    """lambda r of these, (count,)."""
+    """lambda r of each predicted clean sample (count,)."""
 
 
 class RBF(Sampler):
-    """Starts from the best of several noises, then gives each step a quota of children, of which the unused roll over.
+    """Starts from the best of several noises, then gives each step a quota of children; unused children roll over.
 
-    Children are valued by lambda r at their predicted clean sample, for one network call each. The first that beats
-    all that came before is kept, and what is left of the quota goes to the next step; when the quota is spent, the
-    best child of this step is kept, and the next starts with the plain quota Q = (calls - starts) // steps. The last
+    The value of a child is lambda r at its predicted clean sample, which takes one network call. The first child that
+    beats all values so far is kept, and what is left of the quota goes to the next step. If the quota is spent before,
+    the best child of the step is kept, and the next step has the plain quota Q = (calls - starts) // steps. The last
     step with children spends all calls that are left and keeps the best of its children; the step after it, to clean
-    data, needs none. So each sample takes exactly `calls` network calls; with a solver of one step, its starts. Source:
+    data, needs none. So each sample takes exactly `calls` network calls, or `starts` with a solver of one step. Source:
     Kim et al., "Inference-Time Scaling for Flow Models via Stochastic Generation and Rollover Budget Forcing", arXiv
-    2503.19385, algorithm 1, with the end as the authors run it.
+    2503.19385, algorithm 1; the last step is that of the authors' code.
 
     Args:
-        calls: network calls per sample, at least starts + steps.
-        starts: noises, at least 1.
-        keep: "best", as published; "draw" keeps the start and the last child in proportion to exp of their values.
-        convert: of a flow model that is stepped by its own solver, convert the path to a variance preserving one, as
-            published: its steps lie at equal times of that path, so that children differ more.
+        calls: number of network calls per sample, at least starts + steps.
+        starts: number of noises per sample, at least 1.
+        keep: "best", as published, keeps the best start and the best last child; "draw" picks both in proportion to
+            exp(value).
+        convert: whether the path of a flow model that its own solver steps is converted to a variance preserving one,
+            as published: its steps lie at equal times of that path, so that children differ more.
         steps: see `Sampler`.
 
     Raises:
-        ValueError: if there is no start, or, when it draws, if calls are too few or the solver is deterministic.
+        ValueError: if starts is below 1, or, when samples are drawn, if calls are too few or the solver is
+            deterministic.
     """
 
     def __init__(
@@ -64,13 +66,13 @@ class RBF(Sampler):
         self.calls, self.starts, self.keep, self.convert = calls, starts, keep, convert
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """All calls beyond the starts are children; a solver of one step has none, and takes starts alone."""
+        """All calls beyond the starts draw children. With a solver of one step all calls are starts."""
         children = steps if steps > 1 else 0
         check_budget(type(self).__name__, calls, self.starts + children, f"{self.starts} starts and a child per step")
         return self.changed(calls=calls, starts=self.starts if children else calls)
 
     def adapted(self, task: Task) -> Task:
-        """A flow model's task with steps along the converted path."""
+        """The task; that of a flow model has steps along the converted path."""
         task = super().adapted(task)
         schedule = task.backbone.schedule
         if not self.convert or not isinstance(schedule, FlowMatching) or not has_own_solver(task):
@@ -97,16 +99,17 @@ class RBF(Sampler):
         return task.solver.step(kept.x0_hat, kept.x, *steps[-1], generators)
 
     def aims(self, task: Task, i: int, left: Tensor, rolled: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
-        """How many children step i of each sample may take, and the value that ends it: (count,) each.
+        """How many children of each sample step i may draw, and the value above which it ends: (count,) each.
 
         Args:
-            left: calls left (count,), of which `rolled` are over from the last quota.
-            best: of all values so far (count,).
+            left: the calls that are left (count,).
+            rolled: the children among these that the step before did not use (count,).
+            best: the best value so far (count,).
         """
         return (self.calls - self.starts) // len(task.steps) + rolled, best
 
     def first(self, task: Task, count: int, picks: Generators | None) -> Kept:
-        """The best start of each sample, or one picked by its value."""
+        """The best start of each sample, or, with streams to pick by, one in proportion to exp(value)."""
         x, t = task.start(task.generators(count * self.starts, "starts")), task.steps[0][0]
         check_random(type(self).__name__, task, x)
         x0_hat = task.predict(x, t)
@@ -126,9 +129,11 @@ class RBF(Sampler):
         s: float,
         picks: Generators | None,
     ) -> tuple[Kept, Tensor]:
-        """The best child of each sample, among quotas (count,) of them or until one beats goal (count,); and how many
-        were drawn (count,). With streams to pick by, a child in proportion to exp of its value: the largest of value
-        plus Gumbel noise is one."""
+        """The best child of each sample, and how many were drawn (count,).
+
+        Children are drawn until one beats goal (count,) or quotas (count,) are spent. With `picks`, streams to pick by,
+        a child is taken in proportion to exp(value) instead, as the one with the largest value plus Gumbel noise.
+        """
         x, x0_hat = parent.x.clone(), parent.x0_hat.clone()
         values, drawn = torch.full_like(goal, -torch.inf), torch.zeros_like(quotas)
         keys = values.clone()

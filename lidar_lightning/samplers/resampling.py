@@ -1,7 +1,7 @@
-"""Resampling of particles: pure functions of log-weights (G, K), of G groups of K particles each.
+"""Resampling of particles: pure functions of log-weights (G, K), for G groups of K particles each.
 
-Each returns, per group, K indices in [0, K), sorted, in which particle k stands K w_k times on average, and raises
-ValueError where weights cannot be normalised.
+For each group they return K sorted indices in [0, K), among which particle k appears K w_k times on average. They raise
+ValueError if weights cannot be normalised.
 """
 
 from collections.abc import Callable
@@ -10,30 +10,30 @@ import torch
 from torch import Tensor
 
 Resampler = Callable[[Tensor, Tensor], Tensor]
-"""(log-weights (G, K), uniform numbers (G, K) in [0, 1)) to indices (G, K) int64."""
+"""A function of log-weights (G, K) and uniform numbers (G, K) in [0, 1) that returns indices (G, K) int64."""
 
 
 def normalised(log_weights: Tensor) -> Tensor:
     """Weights (G, K) float64 that sum to one in each group.
 
     Raises:
-        ValueError: if a log-weight is NaN or plus infinity, or all of a group are minus infinity.
+        ValueError: if a log-weight is NaN or plus infinity, or if all those of a group are minus infinity.
     """
     weights = log_weights.double().softmax(-1)
     bad = int(weights.isnan().any(-1).sum())
     if bad:
         raise ValueError(
             f"particles cannot be resampled in {bad} of {weights.shape[:-1].numel()} groups: a log-weight is NaN or "
-            "infinite, or all weigh nothing; look for a reward, gradient or prediction that is not finite"
+            "infinite, or all weights are 0; look for a reward, gradient or prediction that is not finite"
         )
     return weights
 
 
 def log_ess(log_weights: Tensor) -> Tensor:
-    """log of the effective sample size (sum w)^2 / sum w^2 over the last dimension, in log-space.
+    """The log of the effective sample size (sum w)^2 / sum w^2 over the last dimension, computed in log-space.
 
     Raises:
-        ValueError: as `normalised`.
+        ValueError: as `normalised` does.
     """
     normalised(log_weights)
     log_weights = log_weights - log_weights.amax(-1, keepdim=True)
@@ -48,27 +48,27 @@ def _at(points: Tensor, log_weights: Tensor) -> Tensor:
 
 
 def multinomial(log_weights: Tensor, uniforms: Tensor) -> Tensor:
-    """K independent draws."""
+    """Multinomial resampling: K independent draws."""
     return _at(uniforms.double().sort(-1).values, log_weights)
 
 
 def stratified(log_weights: Tensor, uniforms: Tensor) -> Tensor:
-    """One draw in each of K strata of equal weight."""
+    """Stratified resampling: one draw in each of K strata of equal weight."""
     count = log_weights.shape[-1]
     return _at((torch.arange(count, device=uniforms.device) + uniforms.double()) / count, log_weights)
 
 
 def systematic(log_weights: Tensor, uniforms: Tensor) -> Tensor:
-    """K points a distance 1 / K apart, from one random offset: particle k stands floor or ceil of K w_k times."""
+    """Systematic resampling: K points 1 / K apart from one offset; particle k appears floor or ceil of K w_k times."""
     return stratified(log_weights, uniforms[..., :1].expand_as(uniforms))
 
 
 def ssp(log_weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Srinivasan's sampling: numbers of copies within one of K w_k, negatively associated.
+    """Srinivasan's sampling process: the numbers of copies are within one of K w_k and negatively associated.
 
-    Particles settle in pairs: the two fractional parts move by equal and opposite amounts until one of them is whole,
-    with the chances that keep both means. Source: Gerber, Chopin, Whiteley, "Negative association, ordering and
-    convergence of resampling methods", arXiv 1707.01845, algorithm 1.
+    Particles are settled in pairs: the two fractional parts move by equal and opposite amounts until one is a whole
+    number, with probabilities that keep both means. Source: Gerber, Chopin, Whiteley, "Negative association, ordering
+    and convergence of resampling methods", arXiv 1707.01845, algorithm 1.
     """
     groups, count = log_weights.shape
     expected = count * normalised(log_weights)
@@ -94,21 +94,21 @@ def ssp(log_weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def pick(log_weights: Tensor, uniforms: Tensor) -> Tensor:
-    """One index per group (G,) by weight, from log-weights (G, K) and uniform numbers (G, 1)."""
+    """Picks one index per group (G,) in proportion to its weight, by log-weights (G, K) and uniform numbers (G, 1)."""
     return _at(uniforms.double(), log_weights)[:, 0]
 
 
 def perturbed(log_weights: Tensor, uniforms: Tensor) -> Tensor:
     """Log-weights plus Gumbel noise, from uniform numbers of the same shape: (...) float64.
 
-    The highest is a draw by weight, and the order of all is one of draws without replacement (Kool, van Hoof, Welling,
-    "Stochastic beams and where to find them", arXiv 1903.06059).
+    The highest is a draw in proportion to the weights, and in descending order all are draws without replacement (Kool,
+    van Hoof, Welling, "Stochastic beams and where to find them", arXiv 1903.06059).
     """
     return log_weights.double() - (-uniforms.double().clamp_min(torch.finfo(torch.float64).tiny).log()).log()
 
 
 def highest(values: Tensor, count: int) -> Tensor:
-    """Places of the `count` highest of (..., n), in their own order, so that the first are no better than the last."""
+    """Places of the `count` highest values (..., n), in the order of the places and not of the values."""
     return values.argsort(dim=-1, descending=True, stable=True)[..., :count].sort(-1).values
 
 
@@ -121,7 +121,7 @@ RESAMPLERS: dict[str, Resampler] = {
 
 
 def resampler(name: str) -> Resampler:
-    """A resampler by name. Raises ValueError naming all if there is none."""
+    """Returns the resampler of a name. Raises ValueError, naming all of them, if there is none."""
     if name not in RESAMPLERS:
-        raise ValueError(f"no resampler {name!r}: use one of {', '.join(RESAMPLERS)}")
+        raise ValueError(f"unknown resampling {name!r}: use one of {', '.join(RESAMPLERS)}")
     return RESAMPLERS[name]

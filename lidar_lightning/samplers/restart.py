@@ -1,10 +1,11 @@
-"""Restart: the second use of a bank. Its members, drawn again by their rewards and noised, begin the run of the solver.
+"""Restart: the second use of a bank. Runs of the solver begin at members that are drawn by their rewards and noised.
 
     i ~ softmax(lambda r),   x_t0 = alpha x0_i + sigma eps   (tokens: kept with probability alpha, else uniform)
 
-For an ideal bank x_t0 is a sample of the rewarded law at t0, whatever t0, so that guided steps from there on are exact:
-t0 = 1 is LiDAR from pure noise, t0 = 0 resamples the lookaheads, and between them the model repairs what few steps
-got wrong. What steps above t0 would have cost buys lookaheads. See docs/restart.md.
+For an ideal bank x_t0 is a sample of the rewarded law at t0, for every t0, so that guided steps from there on are
+exact. t0 = 1 is LiDAR from pure noise, and t0 = 0 resamples the lookaheads; between them the model repairs what the few
+steps of the lookaheads got wrong. The network calls of the steps above t0 are saved, and can draw more lookaheads. See
+docs/restart.md.
 """
 
 import math
@@ -19,26 +20,26 @@ from lidar_lightning.utils.seeding import Generators
 
 GOLDEN = (1 + math.sqrt(5)) / 2
 SHARP = 2.0
-"""Effective members of a tilted bank below which draws of it are without replacement."""
+"""A tilted bank of fewer effective members than this is drawn without replacement."""
 
 
 def place_of(times: Tensor, t0: float) -> int:
-    """The first of a solver's decreasing times (steps + 1,) that is no later than t0; the last if none is."""
+    """The place of the first of a solver's decreasing times (steps + 1,) that is at most t0; the last if none is."""
     return min(int((times > t0).sum()), len(times) - 1)
 
 
 def members(tilts: Tensor, draws: Tensor, stream: Generators) -> Tensor:
-    """Which member of a bank each draw takes, in proportion to exp(tilts): places (m,) int64 among n.
+    """The member of a bank that each draw takes, in proportion to exp(tilts): places (m,) int64 among n members.
 
-    Draw j takes the quantile frac(u + j / golden ratio), with u from the stream: draws are spread about as evenly as
-    by systematic resampling, however many there are, and do not depend on each other's number or order. A bank of less
-    than two effective members is drawn without replacement, in the order of tilt + Gumbel noise, so that several
+    Draw j takes the quantile frac(u + j / golden ratio), with u from the stream. So any number of draws is spread about
+    as evenly as by systematic resampling, and no draw depends on the number or the order of the others. A bank of fewer
+    than two effective members is drawn without replacement, in descending order of tilt + Gumbel noise, so that several
     samples do not copy one member; after n draws it begins again.
 
     Args:
-        tilts: lambda r, (n,).
-        draws: numbers j >= 0 of the draws, (m,) int64.
-        stream: one stream, of the prompt.
+        tilts: lambda r of the members, (n,).
+        draws: the numbers j >= 0 of the draws, (m,) int64.
+        stream: one random stream, which belongs to the prompt.
     """
     tilts, n = tilts.double(), len(tilts)
     uniforms = stream.rand(n + 1)[0].to(tilts)

@@ -1,4 +1,4 @@
-"""Backward rollout: particles that are weighted by where they end, found by going there many times."""
+"""Backward rollout: particles whose weights follow from the rewards at the ends of several continuations."""
 
 import math
 from typing import Any, Self
@@ -16,14 +16,14 @@ from lidar_lightning.utils.seeding import Generators
 class BackwardRollout(ParticleSampler):
     """The twist is log mean exp(lambda r(x0)) over full continuations x0 ~ p(x0 | x_t) by the solver itself.
 
-    That is an unbiased estimate of the best twist there is, E[exp(lambda r(x0)) | x_t], which others approximate by a
-    reward at the predicted clean sample. It costs a network call for each remaining step of each continuation: a
-    yardstick for small problems.
+    The mean is an unbiased estimate of E[exp(lambda r(x0)) | x_t], the best twist there is; other samplers approximate
+    it by a reward at the predicted clean sample. Each remaining step of each continuation costs a network call, so that
+    this sampler is a yardstick for small problems.
 
     Args:
-        particles: per sample.
-        rollouts: continuations per particle and weighing, at least 1.
-        every: weigh at each so many steps, at least 1.
+        particles: number of particles per sample.
+        rollouts: number of continuations of each particle whenever it is weighed, at least 1.
+        every: particles are weighed before every `every`-th step, at least 1.
         settings: the other arguments of `ParticleSampler`.
 
     Raises:
@@ -40,11 +40,11 @@ class BackwardRollout(ParticleSampler):
     ):
         super().__init__(particles, **settings)
         if rollouts < 1 or every < 1:
-            raise ValueError(f"rollouts and every are at least 1, got {rollouts} and {every}")
+            raise ValueError(f"rollouts and every must be at least 1, got {rollouts} and {every}")
         self.rollouts, self.every = rollouts, every
 
     def cost(self, steps: int, count: int, times: Grid = equal_times) -> int:
-        """Of each particle a step itself, and where it weighs, all steps after it of each continuation."""
+        """One call per particle and step; where particles are weighed, also all steps that each continuation takes."""
         continued = sum(steps - 1 - i for i in range(0, steps, self.every))
         return self.particles * count * (steps + self.rollouts * continued)
 
@@ -54,7 +54,7 @@ class BackwardRollout(ParticleSampler):
         return spending(self.sizes(calls // one), calls, steps, count, times)
 
     def prepare(self, task: Task, count: int) -> Generators:
-        """The streams of the continuations."""
+        """The random streams of the continuations."""
         return task.generators(count * self.particles * self.rollouts, "rollout")
 
     def look(self, task: Task, x_t: Tensor, i: int, carry: Generators) -> Look:

@@ -1,4 +1,4 @@
-"""Select: of more samples than were asked for, those that are kept."""
+"""Selection: more samples are drawn than were asked for, and some of them are kept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ class Selection:
     """Draws n samples for each one asked for, and keeps one in n.
 
     Args:
-        n: at least 1; a whole number unless they are pooled.
-        keep: "best" keeps those of the highest reward; "draw" resamples in proportion to exp(lambda r). A pool may then
-            give one of its samples several times.
-        pooled: choose among all samples of the prompt together, as a bank does; otherwise among n of its own for each
-            sample.
+        n: number of samples drawn for each one that is kept, at least 1; a whole number unless they are pooled.
+        keep: "best" keeps those of the highest reward; "draw" resamples in proportion to exp(lambda r), by which one
+            sample of a pool may be kept several times.
+        pooled: whether samples are chosen among all those of a prompt, as a bank is shared by all; otherwise each is
+            chosen among n of its own.
 
     Raises:
         ValueError: if a setting is out of range or unknown.
@@ -39,27 +39,27 @@ class Selection:
 
     @property
     def whole(self) -> bool:
-        """Whether it chooses among all samples of a prompt."""
+        """Whether samples are chosen among all those of a prompt."""
         return self.pooled and (self.n > 1 or self.keep == "draw")
 
     def drawn(self, count: int) -> int:
-        """How many samples are drawn for `count`."""
+        """How many samples are drawn so that `count` are kept."""
         return max(count, round(self.n * count))
 
     def sizes(self, most: int, count: int) -> Iterator[Self]:
-        """Selections of `most` samples in all for `count`, and of fewer."""
+        """Selections that draw `most` samples in all to keep `count`, and then ever fewer."""
         for drawn in range(most, count - 1, -1) if self.pooled else range(most // count, 0, -1):
             yield replace(self, n=drawn / count if self.pooled else drawn)
 
     def __call__(self, task: Task, x: Tensor, count: int) -> Tensor:
-        """The `count` samples that are kept of x (drawn, *S), which are scored if there is a choice."""
+        """The `count` samples of x (drawn, *S) that are kept; x is scored if there is a choice."""
         return x[self.rows(task, x, count)]
 
     def rows(self, task: Task, x: Tensor, count: int, values: Tensor | None = None) -> Tensor:
-        """The places (count,) of those that are kept; the best of a pool differ, while it has so many.
+        """The places (count,) of the samples that are kept; those of a pool differ if it has enough.
 
         Args:
-            values: r of x where the best are kept, otherwise lambda r: (drawn,) float64; None scores them.
+            values: (drawn,) float64, r of x if the best are kept and lambda r otherwise; None scores x.
         """
         best = self.keep == "best"
         if len(x) == count and best:
@@ -75,7 +75,7 @@ class Selection:
 
 
 class SelectingSampler(Sampler):
-    """A sampler that keeps some of what it draws: all samples of a prompt together if it chooses among all of them."""
+    """A sampler that keeps some of what it draws; a pooled one draws all samples of a prompt together."""
 
     selection: Selection
 
@@ -89,9 +89,9 @@ class SelectingSampler(Sampler):
 
 
 class PoolingSampler(Sampler):
-    """A sampler that ends with as many candidates for each sample, and with keep="best" may choose among those of all.
+    """A sampler that ends with several candidates for each sample; with keep="best" it may pool those of all samples.
 
-    What "draw" keeps is of each sample's own: their weights are right for the target only among themselves.
+    keep="draw" never pools, since weights are right for the target only among the candidates of one sample.
     """
 
     pooled: bool = True
@@ -101,12 +101,12 @@ class PoolingSampler(Sampler):
         return self.pooled and self.keep == "best"
 
     def best(self, task: Task, x: Tensor, count: int, values: Tensor) -> Tensor:
-        """Places (count,) of the best of x (count * n, *S), by their values (count * n,)."""
+        """The places (count,) of the best candidates x (count * n, *S), by their values (count * n,)."""
         return Selection(len(x) // count, "best", self.pooled).rows(task, x, count, values)
 
 
 def first_of_each(identities: Tensor) -> Tensor:
-    """Which samples are none of those before them, by their `Backbone.identities` (n,): (n,) bool."""
+    """Which samples differ from all those before them, by their `Backbone.identities` (n,): (n,) bool."""
     same = identities.unique(return_inverse=True)[1]
     places = torch.arange(len(same), device=same.device)
     first = torch.full_like(places, len(same)).scatter_reduce(0, same, places, "amin")
@@ -114,9 +114,9 @@ def first_of_each(identities: Tensor) -> Tensor:
 
 
 def best_of(identities: Tensor, values: Tensor, count: int) -> Tensor:
-    """Places (count,) of the highest values (n,) among different samples, by their identities (n,), in their own order.
+    """The places (count,), in ascending order, of different samples with the highest values (n,).
 
-    A sample is taken again only where there are fewer different ones.
+    Samples with equal identities (n,) are the same. A sample is taken twice only if there are not enough others.
     """
     fresh = first_of_each(identities)
     ranks = torch.empty_like(values, dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo: particles that are weighted by what they promise, and resampled; with FK steering."""
+"""Sequential Monte Carlo: particles are weighted by the reward that they promise, and resampled. With FK steering."""
 
 import math
 from abc import abstractmethod
@@ -19,14 +19,14 @@ from lidar_lightning.utils.seeding import Generators
 
 
 class Look(NamedTuple):
-    """What particles see before a step."""
+    """What a sampler knows of its particles before a step."""
 
     x0_hat: Tensor
-    """Their predictions (B, *S)."""
+    """The prediction at each particle (B, *S)."""
     twist: Tensor | None
     """log psi(x_t) (B,) float64; None keeps the last one, so that no weight changes."""
     carry: Any = None
-    """What the proposal of this step, and the look before the next one, are given."""
+    """What the proposal of this step, and the `look` before the next one, receive."""
 
 
 class ParticleSampler(PoolingSampler):
@@ -34,24 +34,25 @@ class ParticleSampler(PoolingSampler):
 
     At every time a particle has a log-twist psi(x_t), an estimate of lambda r of what it becomes. A step multiplies its
     weight by p(x_s | x_t) / q(x_s | x_t) for a proposal q, and by exp(psi(x_s) - psi(x_t)); at the end psi is lambda r
-    itself. So the weights are right for every twist and proposal, and good ones keep them even. Weights are kept in
-    log-space, and carried on where resampling is skipped. Source: Wu et al., "Practical and Asymptotically Exact
-    Conditional Sampling in Diffusion Models", arXiv 2306.17775.
+    itself. So the weights are right for every twist and proposal, and good twists and proposals keep them even. Weights
+    are kept in log-space, and carried on where particles are not resampled. Source: Wu et al., "Practical and
+    Asymptotically Exact Conditional Sampling in Diffusion Models", arXiv 2306.17775.
 
     Args:
-        particles: per sample, at least 1.
-        threshold: resample where the effective sample size falls below this fraction of the particles, or, since it is
-            never below 1, below 1 + threshold, so that two particles are resampled as well; 0 is never.
+        particles: number of particles per sample, at least 1.
+        threshold: particles are resampled where their effective sample size falls below this fraction of their number
+            or below 1 + threshold, whichever is larger; the second lets two particles be resampled too, since the size
+            is never below 1. With 0 they never are.
         resampling: "multinomial", "stratified", "systematic" or "ssp".
-        keep: "draw" takes one particle of each sample by its weight, which samples the target; "best" those of the
-            highest reward.
+        keep: "draw" takes one particle of each sample in proportion to its weight, which samples the target; "best"
+            takes the particles of the highest reward.
         steps: see `Sampler`.
-        pooled: with "best", choose the best different ones among all particles of a prompt together, as best-of-N
-            does; otherwise the best of each sample's own.
+        pooled: whether keep="best" takes the best different particles of a prompt, as best-of-N does; otherwise it
+            takes the best of each sample's own.
 
     Raises:
-        ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or weights
-            are NaN or infinite, or all of a sample's particles weigh nothing.
+        ValueError: if a setting is out of range or unknown, or, when samples are drawn, if the solver is deterministic,
+            if a weight is NaN or infinite, or if all particles of a sample have weight 0.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class ParticleSampler(PoolingSampler):
         check_particles(type(self).__name__, particles)
         check_keep(keep)
         if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold lies in [0, 1], got {threshold}")
+            raise ValueError(f"threshold must be in [0, 1], got {threshold}")
         self.particles, self.threshold, self.resample = particles, threshold, resampler(resampling)
         self.keep, self.pooled = keep, pooled
 
@@ -75,31 +76,31 @@ class ParticleSampler(PoolingSampler):
         return self.particles * steps * count
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """As many particles as fit, at least two: one alone is never weighed against another."""
+        """Takes as many particles as the budget pays for, at least two: one alone is never weighed against another."""
         check_budget(type(self).__name__, calls, 2 * steps, "two particles")
         return spending(self.sizes(calls // steps), calls, steps, count, times)
 
     def sizes(self, most: int) -> Iterator[Self]:
-        """This method with so many particles, and fewer, down to two."""
+        """Copies of this sampler with `most` particles, and then ever fewer, down to two."""
         for particles in range(most, 1, -1):
             other = copy(self)
             other.particles = particles
             yield other
 
     def prepare(self, task: Task, count: int) -> Any:
-        """What the particles of `count` samples carry into their first step."""
+        """What the particles of `count` samples carry into the first step."""
         return None
 
     @abstractmethod
     def look(self, task: Task, x_t: Tensor, i: int, carry: Any) -> Look:
-        """What the particles x_t (B, *S) see before step i; `carry` is what the last look, or `prepare`, left."""
+        """What is known of the particles x_t (B, *S) before step i; the last `look`, or `prepare`, left `carry`."""
 
     def follow(self, carry: Any, rows: Tensor) -> Any:
-        """What particles carry that resampling took from these places (B,)."""
+        """What particles carry after resampling, which took them from the places `rows` (B,)."""
         return carry
 
     def propose(self, task: Task, x_t: Tensor, i: int, seen: Look, model: Transition) -> Transition:
-        """The law q that draws x_s in step i, in place of the model's own."""
+        """The law q from which step i draws x_s, in place of the model's own law."""
         return model
 
     def draw(self, task: Task, count: int) -> Tensor:
@@ -130,7 +131,7 @@ class ParticleSampler(PoolingSampler):
         return x[torch.arange(count, device=x.device) * self.particles + chosen]
 
     def resampled(self, log_weights: Tensor, groups: Generators) -> tuple[Tensor | None, Tensor]:
-        """Where each particle comes from (B,), None if nowhere is resampled, and the log-weights afterwards."""
+        """Where each particle comes from (B,), or None if none is resampled, and the log-weights afterwards."""
         weights = log_weights.view(-1, self.particles)
         uniforms = groups.rand(self.particles)
         limit = min(self.particles, max(self.threshold * self.particles, 1 + self.threshold))
@@ -146,26 +147,27 @@ class ParticleSampler(PoolingSampler):
 
 
 class Potentials(NamedTuple):
-    """What particles of SMC have been given."""
+    """The potentials of particles of SMC so far."""
 
     last: Tensor
     """The logarithm of the last potential (B,)."""
     total: Tensor
-    """Of all (B,)."""
+    """The logarithm of the product of all potentials (B,)."""
 
 
 class SMC(ParticleSampler):
     """Feynman-Kac steering with the reward of the predicted clean sample. Source: Singhal et al., arXiv 2501.06848.
 
-    Potentials, of r at x0_hat: "diff" exp(lambda (r - last r)), "max" exp(lambda max r so far), "add" exp(lambda times
-    the sum so far), "rt" exp(lambda r); the last three end with exp(lambda r(x0)) over all potentials before, so that
-    the target is the same for all. "max" starts from the first reward, whatever its sign.
+    With r at x0_hat, the potential "diff" is exp(lambda (r - last r)), "max" is exp(lambda max r so far), "add" is
+    exp(lambda times the sum of r so far), and "rt" is exp(lambda r). The last three end with exp(lambda r(x0)) divided
+    by all potentials before, so that the target is the same for all. "max" starts from the first reward, whatever its
+    sign.
 
     Args:
-        particles: per sample.
-        potential: one of the four.
-        every: weigh at each so many steps.
-        start, stop: weigh while stop < t <= start, with t = 1 pure noise.
+        particles: number of particles per sample.
+        potential: "diff", "max", "add" or "rt".
+        every: particles are weighed before every `every`-th step.
+        start, stop: particles are weighed while stop < t <= start, where t = 1 is pure noise.
         settings: the other arguments of `ParticleSampler`.
 
     Raises:
@@ -185,7 +187,7 @@ class SMC(ParticleSampler):
         super().__init__(particles, **settings)
         if potential not in ("diff", "max", "add", "rt") or every < 1 or not 0 <= stop <= start <= 1:
             raise ValueError(
-                f"potential is 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= stop <= start <= 1, "
+                f"potential must be 'diff', 'max', 'add' or 'rt', every at least 1 and 0 <= stop <= start <= 1, "
                 f"got {potential!r}, {every}, {stop} and {start}"
             )
         self.potential, self.every, self.start, self.stop = potential, every, start, stop

@@ -1,4 +1,4 @@
-"""SVDD: at each step the best of several next samples, by their value."""
+"""SVDD: each step draws several next samples and goes on with one of them, chosen by its value."""
 
 from collections.abc import Callable, Iterator
 from copy import copy
@@ -16,31 +16,31 @@ from lidar_lightning.samplers.task import Task
 from lidar_lightning.utils.seeding import Generators
 
 Value = Callable[[Tensor, Tensor], Tensor]
-"""(x_t (B, *S), t (B,)) to an estimate (B,) of lambda r of what x_t becomes."""
+"""A function of x_t (B, *S) and t (B,) that estimates lambda r of what x_t becomes: (B,)."""
 
 
 class SVDD(PoolingSampler):
     """Draws M children of each sample and goes on with one of them, picked in proportion to exp(v).
 
-    The value v of a child is lambda r at its predicted clean sample (the published PM; a step costs M network calls,
-    and the prediction of the chosen child serves the next step), or what a learned network says (MC; a step costs 1).
-    At the end it is lambda r itself. alpha of the paper is 1 / lambda. With M to infinity it samples
-    p(x_s | x_t) exp(v(x_s)) at each step. Source: Li et al., "Derivative-Free Guidance in Continuous and Discrete
+    The value v of a child is lambda r at its predicted clean sample (PM of the paper: a step costs M network calls, and
+    the prediction of the chosen child serves the next step), or it is what a learned network says (MC of the paper: a
+    step costs 1 call). At the end it is lambda r itself. The paper's alpha is 1 / lambda. As M goes to infinity, each
+    step samples p(x_s | x_t) exp(v(x_s)). Source: Li et al., "Derivative-Free Guidance in Continuous and Discrete
     Diffusion Models with Soft Value-Based Decoding", arXiv 2408.08252.
 
     Args:
-        children: M, at least 1.
-        keep: which child a step and the end keep: "draw" is the paper's algorithm; "best", the one of the highest
-            value, is what the authors run.
-        value: MC: a learned value, such as `ValueModule.from_checkpoint`. The calls that its training took are not
-            counted here.
+        children: M, the number of children of each sample, at least 1.
+        keep: which child is kept, in each step and at the end: "draw" is the paper's algorithm; "best", the child of
+            the highest value, is what the authors' code does.
+        value: a learned value (MC), such as `ValueModule.from_checkpoint` returns; None is PM. The network calls that
+            its training took are not counted here.
         steps: see `Sampler`.
-        pooled: with "best", the samples are the best different ones of all last children of a prompt; otherwise the
-            best of each sample's own.
+        pooled: whether keep="best" takes the best different ones of all last children of a prompt; otherwise it takes
+            the best of each sample's own.
 
     Raises:
-        ValueError: if a setting is out of range or unknown; when it draws, if the solver is deterministic, or a value
-            is NaN or infinite.
+        ValueError: if a setting is out of range or unknown, or, when samples are drawn, if the solver is deterministic
+            or a value is NaN or infinite.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SVDD(PoolingSampler):
         return count * (steps if self.value else 1 + self.children * (steps - 1))
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """As many children as fit, at least two; with a learned value, which costs a call a step, more steps."""
+        """Draws as many children as the budget pays for, at least two; with a learned value it takes more steps."""
         if self.value:
             check_budget("SVDD", calls, steps, "one pass of the solver")
             return spending([copy(self)], calls, steps, count, times)
@@ -69,7 +69,7 @@ class SVDD(PoolingSampler):
         return spending(self.sizes((calls - 1) // max(steps - 1, 1)), calls, steps, count, times)
 
     def sizes(self, most: int) -> Iterator[Self]:
-        """This method with so many children, and fewer, down to two."""
+        """Copies of this sampler with `most` children, and then ever fewer, down to two."""
         for children in range(most, 1, -1):
             other = copy(self)
             other.children = children
@@ -97,7 +97,7 @@ class SVDD(PoolingSampler):
         return x
 
     def chosen(self, values: Tensor, parents: Generators) -> Tensor:
-        """Rows (count,) of the chosen children, from the values (count * M,) of all."""
+        """The rows (count,) of the chosen children, from the values (count * M,) of all."""
         check_finite(values, "values of children")
         values = values.view(-1, self.children)
         picks = values.argmax(1) if self.keep == "best" else pick(values, parents.rand(1))

@@ -1,4 +1,4 @@
-"""What a sampler is given: model, solver, reward and prompts, through which all that it spends is counted."""
+"""The task that a sampler receives: model, solver, reward and prompts. All that it spends is counted here."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -21,28 +21,28 @@ from lidar_lightning.utils.progress import scored
 from lidar_lightning.utils.seeding import Generators, stream_seed
 
 FIRST = 32
-"""Plain samples on whose scale a relative reward is frozen where there is no bank."""
+"""The number of plain samples on whose scale a relative reward is frozen if there is no bank."""
 
 
 @dataclass
 class Task:
-    """What to draw; every call of network, decoder and reward goes through it and is counted.
+    """Says what is drawn. Every call of network, decoder and reward goes through the task and is counted.
 
     Args:
         backbone: the model.
-        solver: its steps; all methods share it.
-        reward: what to raise.
-        prompt: the prompt of all samples; or several prompts, of equally many samples each, in their order, for
-            samplers that draw `several`.
+        solver: the solver of the model, which all samplers share.
+        reward: the reward to raise; it is lowered if its `higher_is_better` is False.
+        prompt: the prompt of all samples; or several prompts for samplers that draw `several`, with equally many
+            samples for each, in the order of the prompts.
         temperature: lambda >= 0 of the target p(x0) exp(lambda r(x0)); None leaves it to the sampler's own settings.
-        seed: fixes all random numbers.
-        meter: counts, and stops the sampler at its budget.
-        batch_size: samples per network call.
-        indices: numbers of the samples of each prompt; None counts them from 0.
-        banks: gives the bank of a lookahead and a prompt, e.g. from a store; None draws it.
+        seed: determines all random numbers.
+        meter: counts what is spent, and stops the sampler at its budget.
+        batch_size: largest number of samples per network call.
+        indices: the numbers of the samples of each prompt; None counts them from 0.
+        banks: a function that returns the bank of a lookahead for a prompt, e.g. from a store; None draws it.
 
-    A reward that is relative to the samples it scores, such as a sum of several, is frozen on the scale of the
-    reference if it is given, else of the prompt's bank where there is one, and else of `FIRST` plain samples, whose
+    A reward that is relative to the samples that it scores, such as a sum of several, is frozen on one scale: that of
+    `reference` if it is given, otherwise that of the prompt's bank, or without one that of `FIRST` plain samples, whose
     network calls count as `Meter.pilot`.
     """
 
@@ -59,7 +59,7 @@ class Task:
     indices: Sequence[int] | None = None
     banks: Callable[[Lookahead, str], LookaheadBank] | None = None
     diagnostics: list[dict[str, float]] = field(default_factory=list)
-    """What the guidance did at each step, if there was one."""
+    """What the guidance did at each step; empty without guidance."""
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
@@ -69,28 +69,28 @@ class Task:
 
     @property
     def prompts(self) -> list[str]:
-        """All of them."""
+        """The prompts as a list, also if there is only one."""
         return [self.prompt] if isinstance(self.prompt, str) else list(self.prompt)
 
     @property
     def tilt(self) -> float:
-        """lambda. Raises ValueError if the task has none."""
+        """The temperature lambda of the target. Raises ValueError if the task has none."""
         if self.temperature is None:
             raise ValueError("this sampler aims at p(x0) exp(lambda r(x0)): give a temperature, which is lambda")
         return self.temperature
 
     @property
     def steps(self) -> list[tuple[float, float]]:
-        """Pairs of times t > s."""
+        """The steps of the solver, as pairs of times t > s."""
         times = self.solver.times.tolist()
         return list(zip(times, times[1:], strict=False))
 
     def own_times(self, steps: int) -> Tensor:
-        """Times (steps + 1,) of the model's own random solver with so many steps."""
+        """The times (steps + 1,) of the model's own random solver with `steps` steps."""
         return self.backbone.random_solver(steps).times
 
     def numbers(self, count: int) -> list[int]:
-        """The numbers of the streams of each prompt, for `count` rows of all: as many in a row for each sample."""
+        """The numbers of each prompt's streams if all prompts have `count` rows; each sample has as many in a row."""
         each = count // len(self.prompts)
         if self.indices is None or each % len(self.indices):
             return list(range(each))
@@ -98,25 +98,25 @@ class Task:
         return [index * copies + number for index in self.indices for number in range(copies)]
 
     def generators(self, count: int, purpose: str = "") -> Generators:
-        """A stream for each of `count` rows, prompts first; purposes have different ones."""
+        """A random stream for each of `count` rows, prompts first; each purpose has streams of its own."""
         key = f"{purpose}\0" if purpose else ""
         numbers = self.numbers(count)
         seeds = [stream_seed(self.seed, key + prompt, number) for prompt in self.prompts for number in numbers]
         return Generators(seeds, self.backbone.device)
 
     def start(self, generators: Generators) -> Tensor:
-        """x (B, *S) at the solver's first time."""
+        """Noise x (B, *S) at the solver's first time, one sample per generator."""
         return self.solver.start(self.backbone.prior(generators))
 
     def solve(self, generators: Generators, guidance: Guidance | None = None) -> Tensor:
-        """Clean samples (B, *S) from pure noise, guided or not."""
+        """Draws clean samples (B, *S) from pure noise, with guidance or without."""
         if isinstance(self.backbone, WholeRuns):
             return self._whole(self.backbone, generators, guidance)
         x = self.start(generators)
         return last(x, trajectory(self.predict, self.solver, x, generators, guidance))
 
     def solve_from(self, x0: Tensor, t0: float, generators: Generators, guidance: Guidance | None = None) -> Tensor:
-        """Clean samples (B, *S) from x0 (B, *S), noised to the first of the solver's times that is no later than t0."""
+        """Clean samples (B, *S) from x0 (B, *S), noised to the first of the solver's times that is at most t0."""
         place = place_of(self.solver.times, t0)
         if place == len(self.steps):
             return x0
@@ -133,7 +133,7 @@ class Task:
         x0: Tensor | None = None,
         place: int = 0,
     ) -> Tensor:
-        """Clean samples (B, *S) by whole runs of a batch each, of which guidance of several prompts allows only one."""
+        """Clean samples (B, *S) by whole runs, one per batch; with several prompts all samples are in one batch."""
         total = len(generators)
         self.meter.spend(total * (len(self.steps) - place), backbone.evaluations)
         size = self.batch_size if len(self.prompts) == 1 else total
@@ -146,13 +146,13 @@ class Task:
         return torch.cat(parts)
 
     def predict(self, x_t: Tensor, t: float, condition: Any = None) -> Tensor:
-        """x0_hat (B, *S) at x_t; counted.
+        """The prediction x0_hat (B, *S) at x_t; the meter counts B network calls.
 
         Args:
-            condition: a row per sample, in place of the prompt's.
+            condition: a condition with one row per sample, in place of that of the prompts.
 
         Raises:
-            BudgetSpentError: if the budget does not hold it.
+            BudgetSpentError: if the budget does not allow these calls.
         """
         self.meter.spend(len(x_t), self.backbone.evaluations)
         given = self.condition if condition is None else condition
@@ -167,18 +167,18 @@ class Task:
         return torch.cat(parts)
 
     def value(self, x0: Tensor) -> Tensor:
-        """lambda times the utility: (B,) float64 of clean samples (B, *S); counted."""
+        """lambda times the `utility` of clean samples (B, *S): (B,) float64."""
         values = self.utility(x0)
         check_tilt(self.tilt, values.detach()[None])
         return self.tilt * values
 
     def utility(self, x0: Tensor, together: bool = False) -> Tensor:
-        """The reward, sign turned if lower is better: (B,) float64 of clean samples (B, *S); counted.
+        """The reward of clean samples (B, *S), with its sign turned if lower is better: (B,) float64.
 
-        Where gradients are on and the samples require them, they flow back from it.
+        The meter counts B decodes and B rewards. Gradients flow back if they are on and the samples require them.
 
         Args:
-            together: these are all samples that will be compared, so that a reward may be relative to them.
+            together: whether these are all samples that will be compared, so that a reward may be relative to them.
         """
         if not together or self.reference is not None:
             self.freeze()
@@ -192,7 +192,7 @@ class Task:
 
     @torch.no_grad()
     def freeze(self) -> None:
-        """Puts a relative reward on the scale of the prompt's reference, drawing plain samples if there is none."""
+        """Puts a relative reward on the scale of the reference, which plain samples become if there is none."""
         if not self.reward.relative:
             return
         if self.reference is None:
@@ -205,15 +205,15 @@ class Task:
 
 
 def has_own_solver(task: Task) -> bool:
-    """Whether the task steps with its model's own random solver, of which there is one for each number of steps."""
+    """Whether the solver of the task is the own random solver of its model, with any number of steps."""
     return task.solver.name == task.backbone.random_solver(len(task.steps)).name
 
 
 def with_steps(task: Task, steps: int) -> Task:
-    """The task, on the same meter, with so many steps of its solver.
+    """The task with `steps` steps of its solver, on the same meter.
 
     Raises:
-        ValueError: if its solver is neither its model's own nor its model's own random one.
+        ValueError: if its solver is neither the own solver of its model nor the model's own random one.
     """
     if steps == len(task.steps):
         return task
@@ -223,6 +223,6 @@ def with_steps(task: Task, steps: int) -> Task:
             other.solver = cast(RandomSolver, make(steps))
             return other
     raise ValueError(
-        f"the sampler, or its budget, asks for {steps} steps of the model's own solver, and the task has "
+        f"the sampler, or its budget, asks for {steps} steps of the model's own solver, but the task has "
         f"{len(task.steps)} of {task.solver.name}: use the former, or a sampler without steps of its own"
     )

@@ -1,4 +1,4 @@
-"""Verifier threshold: children one at a time, until the reward of one of them is above a threshold."""
+"""Verifier threshold: children are drawn one at a time until the reward of one is above a threshold."""
 
 import math
 from typing import Any
@@ -14,19 +14,20 @@ from lidar_lightning.samplers.task import Task
 class VerifierThreshold(RBF):
     """Goes to the next step as soon as the reward of a child's predicted clean sample is above a threshold.
 
-    All else is rollover budget forcing: what a step leaves is for those after it, a step that never comes above the
-    threshold keeps the best of its children, and the last step with children spends all calls that are left. Source:
-    Sundaresha et al., "Verifier Threshold: An Efficient Test-Time Scaling Approach for Image Generation", arXiv
-    2512.08985, of which the abstract and the authors' summary were at hand, but no algorithm or code. They say that a
-    step is left when the score is above a threshold, and that the calls so saved go elsewhere. That the threshold is
-    one number for all steps, and that a step may take an equal share of the calls that are left, is ours.
+    Otherwise it is rollover budget forcing: calls that a step does not use go to later steps, a step that never exceeds
+    the threshold keeps the best of its children, and the last step with children spends all calls that are left.
+    Source: Sundaresha et al., "Verifier Threshold: An Efficient Test-Time Scaling Approach for Image Generation", arXiv
+    2512.08985. Only the abstract and the authors' summary were available, but no algorithm or code. They say that a
+    step ends when the score is above a threshold, and that the calls saved are used elsewhere. That the threshold is
+    the same for all steps, and that each step may take an equal share of the calls that are left, are choices made
+    here.
 
     Args:
-        threshold: the reward to reach, in its own units; where lower is better, rewards below it are beyond it.
+        threshold: the reward to exceed, in its own units; if lower is better, rewards below it exceed it.
         settings: the other arguments of `RBF`.
 
     Raises:
-        ValueError: if the threshold is not a finite number, or as `RBF`.
+        ValueError: if the threshold is not a finite number, or as `RBF` does.
     """
 
     def __init__(self, threshold: float, **settings: Any):

@@ -15,20 +15,20 @@ class UniversalGuidance(GradientSampler):
     """x0_hat' = x0_hat + scale (sigma^2 / alpha) grad_{x_t} lambda r(x0_hat(x_t)), each step taken `recurrence` times.
 
     This is forward universal guidance, eps' = eps + w sigma grad_{x_t} loss with w = scale lambda. Scale 1 is the
-    plug-in estimate of exact guidance, in which r(x0_hat) stands for log E[exp(lambda r(x0)) | x_t] / lambda. Between
-    two takes of a step, x_s is noised back to t by the forward process. Where alpha is 0 there is no guidance: the
-    prediction does not depend on x_t. Source: Bansal et al., arXiv 2302.07121.
+    plug-in estimate of exact guidance, with r(x0_hat) in place of log E[exp(lambda r(x0)) | x_t] / lambda. Before a
+    step is repeated, x_s is noised back to t by the forward process. Steps at which alpha is 0 are not guided, since
+    the prediction does not depend on x_t there. Source: Bansal et al., arXiv 2302.07121.
 
     Args:
         scale: see `GradientSampler`.
-        recurrence: takes of each guided step, at least 1; published 2 to 10.
-        calls: network calls per sample, in place of the recurrence: as many takes as they pay for, spread evenly over
-            the guided steps.
+        recurrence: how often each guided step is taken, at least 1; published 2 to 10.
+        calls: number of network calls per sample, in place of the recurrence: steps are repeated as often as the calls
+            pay for, evenly over the guided steps.
         settings: the other arguments of `GradientSampler`.
 
     Raises:
-        ValueError: if a setting is out of range; when it draws, if the calls are too few, or no step is guided that
-            could spend them.
+        ValueError: if a setting is out of range, or, when samples are drawn, if the calls are too few or there is no
+            guided step to spend them.
     """
 
     def __init__(self, scale: float = 1.0, recurrence: int = 1, *, calls: int | None = None, **settings: Any):
@@ -38,14 +38,14 @@ class UniversalGuidance(GradientSampler):
         self.recurrence, self.calls = recurrence, calls
 
     def sized(self, calls: int, steps: int, count: int, times: Grid = equal_times) -> Self:
-        """This method with these calls, which are divided up when the steps are known that it guides."""
+        """A copy of this sampler with these calls, which are divided up once the guided steps are known."""
         check_budget("universal guidance", calls, steps, "one pass of the solver")
         other = copy(self)
         other.calls = calls
         return other
 
     def takes(self, task: Task) -> list[int]:
-        """How often each step is taken; 0 is once, without guidance."""
+        """How often each step is taken; 0 stands for once, without guidance."""
         times = [t for t, _ in task.steps]
         guided = [self.guides(t) and alpha > 0 for t, (alpha, _) in zip(times, coefficients(task, *times), strict=True)]
         if self.calls is None:
@@ -54,8 +54,8 @@ class UniversalGuidance(GradientSampler):
         number, extra = sum(guided), self.calls - len(times)
         if extra and not number:
             raise ValueError(
-                f"universal guidance cannot spend {self.calls} network calls per sample: it guides "
-                f"none of {len(times)} steps with start={self.start} and stop={self.stop}, change these"
+                f"universal guidance cannot spend {self.calls} network calls per sample: it guides none "
+                f"of {len(times)} steps with start={self.start} and stop={self.stop}; change these"
             )
         shares = iter([1 + (i + 1) * extra // number - i * extra // number for i in range(number)])
         return [next(shares) if one else 0 for one in guided]

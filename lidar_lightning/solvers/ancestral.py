@@ -16,9 +16,9 @@ class Ancestral(TokenSolver):
     By Bayes' rule p(x_s = v | x_t) is proportional to (a 1[v = x_t] + (1 - a) / V) m_v with a = alpha_t / alpha_s and
     the marginal m = alpha_s x0_hat + (1 - alpha_s) / V. Source: Schiff et al., arXiv 2412.10193, eq. 14.
 
-    Where tokens are fixed, each step also draws one of the free ones anew from its marginal m, one after the other:
-    such a Gibbs update leaves p(x_t | fixed tokens) as it is, and mends what the steps, whose predictions take a fixed
-    token for a noised one, leave behind (see docs/how-to/constraints.md). It costs no network call.
+    Where tokens are fixed, each step also draws one of the free tokens anew from its marginal m, and the steps take the
+    free tokens in turn. Such a Gibbs update leaves p(x_t | fixed tokens) as it is. It mends an error of the steps,
+    whose predictions take a fixed token for a noised one (see docs/how-to/constraints.md), and costs no network call.
 
     Args:
         schedule: token schedule.
@@ -26,8 +26,8 @@ class Ancestral(TokenSolver):
         power: times are (1 - i / steps)^power, down to 1e-5. 1 spaces them equally, as published; 2 puts more of them
             near the data, where one step must not change two tokens that depend on each other.
         redraw: in steps from times below this one, the token that is the least likely given all others is drawn anew
-            its marginal m. That mends what a network's errors left, at no network call, and leaves out some of what
-            it holds for unlikely (see docs/redraw.md). At 0 nothing is redrawn and the law is the published one.
+            from its marginal m. That mends errors of the network at no network call, but samples lose some of what the
+            network holds for unlikely (see docs/redraw.md). At 0 nothing is redrawn and the law is the published one.
         fixed: see `TokenSolver`.
 
     Raises:
@@ -48,14 +48,14 @@ class Ancestral(TokenSolver):
         self.redraw = check_redraw(redraw)
 
     def probabilities(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
-        """The posterior, but for the token that is drawn anew."""
+        """The posterior, in which the token that is drawn anew, if any, is forgotten."""
         return self.posterior(x0_hat, x_t, t, s, self.forgotten(x0_hat, x_t, t))
 
     def posterior(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float, forgotten: Tensor | None = None) -> Tensor:
         """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L).
 
         Args:
-            forgotten: (B, L) bool, tokens of x_t that say nothing: those of x_s are draws from m.
+            forgotten: (B, L) bool, tokens of x_t that are ignored, so that those of x_s are draws from m.
         """
         vocab_size = x0_hat.shape[-1]
         (alpha_t, alpha_s), _ = self.schedule(torch.tensor([t, s], dtype=torch.float64))
@@ -67,7 +67,7 @@ class Ancestral(TokenSolver):
         return weights / weights.sum(-1, keepdim=True)
 
     def forgotten(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor | None:
-        """The token of each row that a step from time t draws anew: (B, L) bool."""
+        """The token of each row that a step from time t draws anew: (B, L) bool, or None if there is none."""
         if t < self.redraw:
             return least_likely(x0_hat, x_t, self.free(x_t))
         if self.fixed is None or not len(places := self.free(x_t).nonzero()[:, 0]):

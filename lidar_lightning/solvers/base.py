@@ -12,11 +12,11 @@ class Solver(Protocol):
     """Steps a batch from noise to data along `times`."""
 
     name: str
-    """The method and all that determines its steps but their number, in reports and in the provenance of banks."""
+    """Names the method and all that determines its steps except their number; reports and banks quote it."""
 
     @property
     def times(self) -> Tensor:
-        """Decreasing times (steps + 1,) in [0, 1]; the network is called at all but the last."""
+        """Decreasing times (steps + 1,) in [0, 1]; the network is called at all of them except the last."""
         ...
 
     def start(self, x: Tensor, place: int = 0) -> Tensor:

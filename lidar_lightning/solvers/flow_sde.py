@@ -15,11 +15,11 @@ class FlowSDE:
     """x_s = x_t - (u + g^2 / (2 t) eps_hat) (t - s) + g sqrt(t - s) noise, with g = scale t^power.
 
     u = eps_hat - x0_hat is the velocity and -eps_hat / t the score, eps_hat = (x_t - (1 - t) x0_hat) / t. Every g has
-    the marginals of the flow, but for the error of the step; scale 0 is Euler's step of the flow's own equation. The
+    the marginals of the flow, up to the error of the step; scale 0 is Euler's step of the flow's own equation. The
     step to time 0 returns x0_hat: noise added there would stay. Source: Kim et al., "Inference-Time Scaling for Flow
     Models via Stochastic Generation and Rollover Budget Forcing", arXiv 2503.19385, sec. 4.1.
 
-    `GaussianAncestral` takes the same kind of step from any schedule and without the error of Euler's.
+    `GaussianAncestral` takes the same kind of step, for any schedule and without the error of Euler's step.
 
     Args:
         schedule: the schedule of the model, which must be FlowMatching.
@@ -29,7 +29,7 @@ class FlowSDE:
             "equal".
 
     Raises:
-        ValueError: if the schedule is another one, or if a setting is out of range.
+        ValueError: if the schedule is not FlowMatching, or if a setting is out of range.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FlowSDE:
     ):
         if not isinstance(schedule, FlowMatching):
             raise ValueError(
-                f"FlowSDE steps along the schedule FlowMatching, got {type(schedule).__name__}: use GaussianAncestral"
+                f"FlowSDE needs the schedule FlowMatching, got {type(schedule).__name__}: use GaussianAncestral"
             )
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")

@@ -15,9 +15,9 @@ class GaussianAncestral:
     """x_s = alpha_s x0_hat + sqrt(sigma_s^2 - v) eps_hat + sqrt(v) noise, eps_hat = (x_t - alpha_t x0_hat) / sigma_t.
 
     v = eta^2 (sigma_s / sigma_t)^2 (sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2) is, with eta = 1, the variance of the
-    posterior q(x_s | x_t, x0). For a diffusion model this is DDIM (Song et al., arXiv 2010.02502, eq. 16); it holds
-    for every alpha and sigma, so that it also makes a flow model's ordinary differential equation a random walk with
-    the same marginals, which particle methods need.
+    posterior q(x_s | x_t, x0). For a diffusion model this is DDIM (Song et al., arXiv 2010.02502, eq. 16). It holds for
+    every alpha and sigma, so that it also turns the ordinary differential equation of a flow model into a random walk
+    with the same marginals, which particle methods need.
 
     Args:
         schedule: noise schedule of the model.
@@ -67,7 +67,7 @@ class GaussianAncestral:
 def times_of_schedule(schedule: Schedule, path: Schedule, steps: int) -> Tensor:
     """The times of `schedule` at which its ratio alpha / sigma is that of `path` at equally spaced times, by bisection.
 
-    Steps of `GaussianAncestral` depend on the ratio alone, but for the scale of x. So a flow model that walks along
+    Up to the scale of x, steps of `GaussianAncestral` depend on this ratio alone. So a flow model that walks along
     these times does what it would do after its linear interpolant had been converted to the path (Kim et al., arXiv
     2503.19385, sec. 4.2).
     """

@@ -30,7 +30,7 @@ SUPPORTED = VARIANCE_PRESERVING + VARIANCE_EXPLODING + FLOW_MATCHING
 
 
 def check_scheduler(scheduler: Any) -> None:
-    """Raises ValueError for a scheduler whose steps take more than one prediction, or that is not tested here."""
+    """Raises ValueError for a scheduler whose steps take more than one prediction, or that is not in `SUPPORTED`."""
     name = type(scheduler).__name__
     if name not in SUPPORTED:
         raise ValueError(f"cannot solve with a {name}: use one of {', '.join(SUPPORTED)}")
@@ -51,9 +51,9 @@ def schedule_of(scheduler: Any) -> Schedule:
 def time_of(scheduler: Any, timestep: Any) -> float:
     """The time, or noise level, at which a scheduler is about to `step` from `timestep`.
 
-    That is the timestep, which the network is told, divided by the number N of timesteps; where a scheduler rounds its
-    timesteps (Karras sigmas, flow sigmas), it is the rounded one. Flow-matching schedulers may be given timesteps that
-    are not their noise levels (CogView4's timesteps are not shifted as its sigmas are): for these it is the sigma.
+    That is the timestep that the network is told, divided by the number N of timesteps; where a scheduler rounds its
+    timesteps (Karras sigmas, flow sigmas), it is the rounded one. For flow-matching schedulers it is the sigma, since
+    their timesteps need not be their noise levels (those of CogView4 are not shifted as its sigmas are).
     """
     if type(scheduler).__name__ not in FLOW_MATCHING:
         return float(timestep) / scheduler.config.num_train_timesteps
@@ -75,7 +75,7 @@ def kind_of(scheduler: Any) -> str:
 
 
 def scale_of(scheduler: Any, place: int) -> float:
-    """The scheduler's own sample at step `place` divided by ours, which is above 1 where its variance explodes."""
+    """The ratio of the scheduler's own sample at step `place` to ours; it is above 1 where its variance explodes."""
     if type(scheduler).__name__ not in VARIANCE_EXPLODING:
         return 1.0
     return float((scheduler.sigmas[place].double().square() + 1).sqrt())
@@ -90,9 +90,9 @@ class SchedulerSolver:
 
     Args:
         scheduler: one of `SUPPORTED`; it is left unchanged.
-        steps: network calls; None if `grid` says where they are.
+        steps: number of network calls; None if `grid` gives the steps.
         eta: amount of noise of DDIM and TCD, from 0 (deterministic) to 1 (ancestral).
-        grid: the `timesteps`, `sigmas` or `mu` that the scheduler's `set_timesteps` is given.
+        grid: `timesteps`, `sigmas` or `mu`, which are passed to the scheduler's `set_timesteps`.
 
     Raises:
         ValueError: if the scheduler or its prediction type is not supported, if eta lies outside [0, 1] or the
@@ -105,7 +105,7 @@ class SchedulerSolver:
         if steps is not None and steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
         if not 0 <= eta <= 1 or (eta and "eta" not in accepted):
-            raise ValueError(f"eta lies in [0, 1] and is 0 but for DDIM and TCD, got {eta} with {name}")
+            raise ValueError(f"eta lies in [0, 1], and only DDIM and TCD take one other than 0, got {eta} with {name}")
         if unknown := set(grid) - set(inspect.signature(scheduler.set_timesteps).parameters):
             raise ValueError(f"{name} does not take {sorted(unknown)}: it spaces its steps by itself")
         self.scheduler = type(scheduler).from_config(scheduler.config)
@@ -158,6 +158,6 @@ class SchedulerSolver:
 
 
 def digest(*settings: dict[str, Any]) -> str:
-    """A hash, of eight hexadecimal digits, of the public settings of a scheduler."""
+    """Hashes the public settings of a scheduler to eight hexadecimal digits."""
     public = [{k: v for k, v in part.items() if not k.startswith("_")} for part in settings]
     return hashlib.sha256(json.dumps(public, sort_keys=True, default=str).encode()).hexdigest()[:8]

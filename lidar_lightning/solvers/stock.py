@@ -12,12 +12,12 @@ from lidar_lightning.parametrisation import slope
 from lidar_lightning.solvers.scheduler import kind_of, scale_of, schedule_of, time_of
 
 Change = Callable[[Tensor, float], Tensor | None]
-"""x_t (B, *S) and t to what is added to the clean prediction there (B, *S), or None for nothing."""
+"""A function of x_t (B, *S) and t that returns what is added to the clean prediction (B, *S); None adds nothing."""
 
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """While the block runs, an object has another method or attribute; afterwards it is as it was."""
+    """While the block runs, an object has another method or attribute; afterwards it has its own again."""
     plain, own = getattr(owner, name), name in vars(owner)
     setattr(owner, name, value)
     try:
@@ -30,10 +30,10 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 def moved(scheduler: Any, change: Change, output: Tensor, timestep: Any, sample: Tensor) -> Tensor:
     """The network's prediction (B, *S), moved by `slope * change`, so that the clean sample that it means moves by
-    `change`; the prediction itself where there is no change.
+    `change`. Where there is no change it is returned as it is.
 
     Args:
-        scheduler: one of `SUPPORTED`, about to step the sample (B, *S) from the timestep.
+        scheduler: one of `SUPPORTED`, which is about to step the sample (B, *S) from the timestep.
     """
     t = time_of(scheduler, timestep)
     # Schedulers whose samples are scaled have set their step_index in scale_model_input.
@@ -46,7 +46,7 @@ def moved(scheduler: Any, change: Change, output: Tensor, timestep: Any, sample:
 
 @contextmanager
 def edited(scheduler: Any, change: Change) -> Iterator[None]:
-    """Within it `scheduler.step` receives the network's prediction `moved` by the change."""
+    """While the block runs, `scheduler.step` receives the network's prediction `moved` by the change."""
     plain = scheduler.step
 
     @functools.wraps(plain)
@@ -61,7 +61,7 @@ def edited(scheduler: Any, change: Change) -> Iterator[None]:
 def recorded(scheduler: Any) -> Iterator[list[Tensor]]:
     """While the block runs, the list that it yields holds the result of the last `scheduler.step`.
 
-    At the end that is the clean samples.
+    At the end of a run that is the clean samples.
     """
     plain = scheduler.step
     found: list[Tensor] = []

@@ -11,25 +11,24 @@ from lidar_lightning.solvers.transition import Categorical
 from lidar_lightning.utils.seeding import Generators
 
 FREE = -1
-"""In place of a fixed token."""
+"""Stands in `fixed` where a position is free."""
 
 
 def power_times(steps: int, power: float) -> Tensor:
-    """(1 - i / steps)^power: (steps + 1,) float64. Raises ValueError if there is no step."""
+    """The times (1 - i / steps)^power: (steps + 1,) float64. Raises ValueError if there is no step."""
     if steps < 1:
         raise ValueError(f"a solver needs at least 1 step, got {steps}")
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64).pow(power)
 
 
 class TokenSolver(ABC):
-    """Steps of which each token is a draw by itself; fixed ones keep their value from the first time to the last.
+    """A solver that draws each token of a step independently; fixed tokens keep their value at all times.
 
     Args:
         schedule: token schedule.
-        times: decreasing (steps + 1,).
+        times: the times of the steps (steps + 1,), decreasing.
         name: see `Solver`.
-        fixed: (L,) int64, the token that a position keeps, or `FREE`; None leaves all free.
-
+        fixed: (L,) int64, the token that each position keeps, or `FREE`; None leaves all free.
     """
 
     def __init__(self, schedule: Schedule, times: Tensor, name: str, fixed: Tensor | None = None):
@@ -40,7 +39,7 @@ class TokenSolver(ABC):
         """Probabilities (B, L, V) float64 of x_s, from x0_hat (B, L, V) and tokens x_t (B, L)."""
 
     def probabilities(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
-        """Those that a step takes at free positions: the posterior, unless a solver does more."""
+        """The law that a step draws free positions from: the posterior, unless a solver does more."""
         return self.posterior(x0_hat, x_t, t, s)
 
     @abstractmethod
@@ -69,17 +68,17 @@ class TokenSolver(ABC):
 
 
 def check_redraw(redraw: float) -> float:
-    """It; raises ValueError unless it is a time."""
+    """Returns `redraw`. Raises ValueError unless it is a time in [0, 1]."""
     if not 0 <= redraw <= 1:
-        raise ValueError(f"redraw is a time between 0, for never, and 1, got {redraw}")
+        raise ValueError(f"redraw is a time from 0, which redraws nothing, to 1, got {redraw}")
     return redraw
 
 
 def least_likely(x0_hat: Tensor, x_t: Tensor, among: Tensor) -> Tensor:
-    """The token of each row of x_t (B, L) that predictions (B, L, V) hold for the least likely: (B, L) bool.
+    """The token of each row of x_t (B, L) that the predictions (B, L, V) hold for the least likely: (B, L) bool.
 
     Args:
-        among: the positions that it may have, (L,) or (B, L) bool; a row that has none of them has none.
+        among: the positions that are compared, (L,) or (B, L) bool; in a row without any, no token is chosen.
     """
     likelihood = x0_hat.gather(-1, x_t.unsqueeze(-1)).squeeze(-1).masked_fill(~among, torch.inf)
     return F.one_hot(likelihood.argmin(1), x_t.shape[1]).bool() & among

@@ -21,7 +21,7 @@ class Transition(Protocol):
 
 
 class Normal(NamedTuple):
-    """Normal distributions with a mean for each entry and one standard deviation."""
+    """Normal distributions with a mean for each entry and one standard deviation for all."""
 
     mean: Tensor
     std: float
@@ -37,12 +37,12 @@ class Normal(NamedTuple):
 
 
 class Categorical(NamedTuple):
-    """Independent tokens with probabilities (B, L, V) float64."""
+    """Independent tokens that have the probabilities (B, L, V) float64."""
 
     probabilities: Tensor
 
     def sample(self, generators: Generators) -> Tensor:
-        """Tokens (B, L) int64, by inversion of one uniform number each."""
+        """Tokens (B, L) int64, each by inversion of one uniform number."""
         cumulative = self.probabilities.cumsum(-1)
         u = generators.rand(cumulative.shape[1]).unsqueeze(-1) * cumulative[..., -1:]
         return (cumulative <= u).sum(-1).clamp_max(cumulative.shape[-1] - 1)

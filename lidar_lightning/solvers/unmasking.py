@@ -1,4 +1,4 @@
-"""Ancestral sampling of tokens under absorbing-state noise: masks that are revealed, one after the other."""
+"""Ancestral sampling of tokens under absorbing-state noise: masks are revealed one after the other."""
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,8 @@ from lidar_lightning.solvers.tokens import TokenSolver, check_redraw, least_like
 class Unmasking(TokenSolver):
     """Draws x_s from the posterior q(x_s | x_t, x0_hat) of the masking process, each token by itself.
 
-    A masked token stays masked with probability (1 - alpha_s) / (1 - alpha_t), and is a draw of x0_hat otherwise; a
-    revealed one stays. Source: Sahoo et al., arXiv 2406.07524, eq. 6.
+    A masked token stays masked with probability (1 - alpha_s) / (1 - alpha_t) and otherwise becomes a draw from x0_hat;
+    a revealed token stays. Source: Sahoo et al., arXiv 2406.07524, eq. 6.
 
     Args:
         schedule: token schedule.
@@ -20,10 +20,10 @@ class Unmasking(TokenSolver):
         mask: the token that stands for noise.
         power: times are (1 - i / steps)^power. 1 spaces them equally, as published; 2 leaves more of them for the end.
         redraw: in steps from times below this one, the revealed token that x0_hat holds for the least likely is drawn
-            anew from it, at no network call (see docs/redraw.md). x0_hat must then hold, at a revealed position, what
-            follows from all others. At 0 nothing is redrawn and the law is the published one.
-        fixed: see `TokenSolver`; they are revealed from the first time on, so that samples have just the law of the
-            data given them.
+            anew from x0_hat, at no network call (see docs/redraw.md). At a revealed position x0_hat must then be the
+            law of the token given all others. At 0 nothing is redrawn and the law is the published one.
+        fixed: see `TokenSolver`; fixed tokens are revealed from the first time on, so that samples follow the law of
+            the data given these tokens.
 
     Raises:
         ValueError: if there is no step, or redraw is not a time.
@@ -50,7 +50,7 @@ class Unmasking(TokenSolver):
         return stays * F.one_hot(x_t, x0_hat.shape[-1]) + (1 - stays) * x0_hat.double()
 
     def probabilities(self, x0_hat: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
-        """The posterior, but for the token that is drawn anew."""
+        """The posterior, except at the token that is drawn anew from x0_hat."""
         law = self.posterior(x0_hat, x_t, t, s)
         if t >= self.redraw:
             return law
@@ -58,5 +58,5 @@ class Unmasking(TokenSolver):
         return torch.where(drawn[..., None], x0_hat.double(), law)
 
     def estimate(self, x0_hat: Tensor, x_t: Tensor, t: float) -> Tensor:
-        """The likeliest token at each masked position, and all that are revealed: (B, L)."""
+        """The revealed tokens, and the likeliest token at each masked position: (B, L)."""
         return torch.where(x_t == self.mask, x0_hat.argmax(-1), x_t)

@@ -1,4 +1,4 @@
-"""Runs of a stock pipeline that space their steps otherwise, begin in the middle, or step at random."""
+"""Runs of a stock pipeline whose steps are spaced in another way, begin in the middle, or are random."""
 
 import functools
 import inspect
@@ -18,18 +18,18 @@ from lidar_lightning.utils.seeding import Generators
 
 
 class Enough(Exception):
-    """Ends the call of a pipeline of which no more is needed."""
+    """Ends the call of a pipeline once it has done what is needed."""
 
 
 @contextmanager
 def spaced(scheduler: Any, ends: bool = False) -> Iterator[list[Tensor]]:
-    """Within it the list that it yields holds the times of the steps that a pipeline sets, then 0 (steps + 1,).
+    """While the block runs, the list that it yields holds the times of the steps that a pipeline sets, and then 0.
 
-    A scheduler that takes no sigmas spaces as many steps by itself: many pipelines give sigmas to whatever they have,
-    and a shift `mu` that only some schedulers use.
+    Many pipelines pass sigmas to any scheduler, and a shift `mu` that only some schedulers use. Here a scheduler that
+    takes no sigmas spaces the same number of steps by itself. The list holds one tensor (steps + 1,).
 
     Args:
-        ends: the call of the pipeline ends, by `Enough`, once its steps are set.
+        ends: whether `Enough` ends the call of the pipeline as soon as its steps are set.
     """
     plain = scheduler.set_timesteps
     taken = inspect.signature(plain).parameters
@@ -63,21 +63,22 @@ def spaced(scheduler: Any, ends: bool = False) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def begun(pipe: Any, scheduler: Any, x0: Tensor, place: int, alpha: Tensor, sigma: Tensor) -> Iterator[None]:
-    """Within it a call of the pipeline begins at step number `place` of a scheduler, from alpha x0 + sigma eps, where
-    eps is the noise that it would have begun with.
+    """While the block runs, a call of the pipeline begins at step number `place` of a scheduler, from
+    alpha x0 + sigma eps, where eps is the noise that the call would have begun with.
 
-    Steps before it are hidden from the pipeline, but not from its scheduler, whose later ones are as in a whole run.
+    The steps before it are hidden from the pipeline, but not from its scheduler, which makes the later steps as it does
+    in a whole run.
 
     Args:
         x0: clean samples (B, *S), one for each picture of the call, as the scheduler steps them.
-        alpha, sigma: of the noise at that step, two numbers.
+        alpha, sigma: the coefficients at that step, each a tensor of one number.
 
     Raises:
-        ValueError: if the pipeline prepares no noise, or noise of another shape, or its scheduler is a PNDMScheduler.
+        ValueError: if the pipeline prepares no noise or noise of another shape, or its scheduler is a PNDMScheduler.
     """
     kind = type(pipe).__name__
     if not hasattr(pipe, "prepare_latents"):
-        raise ValueError(f"a {kind} has no prepare_latents, so that it begins at pure noise only: leave restart out")
+        raise ValueError(f"a {kind} has no prepare_latents, so that it can begin at pure noise only: leave restart out")
     if type(scheduler).__name__ == "PNDMScheduler":
         raise ValueError("a PNDMScheduler starts at pure noise only: restart with another scheduler")
     set_timesteps, prepare, step = scheduler.set_timesteps, pipe.prepare_latents, scheduler.step
@@ -98,7 +99,8 @@ def begun(pipe: Any, scheduler: Any, x0: Tensor, place: int, alpha: Tensor, sigm
         noise = answer[0] if isinstance(answer, tuple) else answer
         if noise.shape != x0.shape:
             raise ValueError(
-                f"a {kind} begins with {tuple(noise.shape)} and steps {tuple(x0.shape)}: leave restart out"
+                f"a {kind} begins with noise {tuple(noise.shape)}, but its clean samples are {tuple(x0.shape)}: "
+                "leave restart out"
             )
         eps = noise.float() / float(getattr(scheduler, "init_noise_sigma", 1.0))
         x = (scale_of(scheduler, place) * (alpha.item() * x0.to(eps) + sigma.item() * eps)).to(noise.dtype)
@@ -121,10 +123,11 @@ def begun(pipe: Any, scheduler: Any, x0: Tensor, place: int, alpha: Tensor, sigm
 
 @contextmanager
 def random_steps(scheduler: Any, law: GaussianAncestral, generators: Generators, place: int = 0) -> Iterator[None]:
-    """Within it the steps of a scheduler are draws of that law, at its own times, from the prediction that it is told.
+    """While the block runs, the steps of a scheduler are draws from `law`, at the scheduler's own times.
 
     Args:
-        generators: one stream per sample, which the noise of the steps is drawn from.
+        law: the solver that makes the steps, from the predictions that the scheduler receives.
+        generators: one stream per sample, from which the noise of the steps is drawn.
         place: number of the first step that is made.
     """
     plain, kind, steps = scheduler.step, kind_of(scheduler), iter(range(place, len(law.times) - 1))

@@ -87,7 +87,7 @@ def test_packed_spaces_tell_aspect_ratios_apart():
 
 def test_what_only_runs_as_a_whole_is_not_stepped(reward):
     backbone = make("StableDiffusion")
-    with pytest.raises(ValueError, match="SMC asks for single steps, and AnyPipeline only runs .* as a whole"):
+    with pytest.raises(ValueError, match="SMC asks for single steps, but AnyPipeline only runs .* as a whole"):
         SamplingModule(backbone, reward, SMC(), STEPS, temperature=1.0)
     assert SamplingModule(backbone, reward, BestOfN(2), STEPS).sampler.stepwise is False
     for name, kind in inspect.getmembers(samplers, inspect.isclass):

@@ -104,6 +104,6 @@ def test_what_cannot_restart_is_named():
     with pytest.raises(ValueError, match="a PNDMScheduler starts at pure noise only"):
         backbone.run(backbone.solver(3), Generators([0]), ["a cat"], **start)
     backbone = make("StableDiffusion")
-    with pytest.raises(ValueError, match=r"begins with \(1, 4, 16, 16\) and steps \(1, 4, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"noise \(1, 4, 16, 16\), but its clean samples are \(1, 4, 8, 8\)"):
         backbone.run(backbone.solver(3), Generators([0]), ["a cat"], x0=torch.zeros(1, 4, 8, 8), place=1)
     assert "prepare_latents" not in vars(backbone.pipe) and "step" not in vars(backbone.scheduler)

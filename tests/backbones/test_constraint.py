@@ -36,14 +36,14 @@ def test_tokens_have_their_places(constraint, expected):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "keeps something"),
+        ({}, "must keep something"),
         ({"prefix": "C", "template": "C*"}, "either a prefix or"),
         ({"prefix": "C*"}, "either a prefix or"),
         ({"prefix": "CBrS"}, "outside the vocabulary: Br S"),
         ({"prefix": "<bos>"}, "outside the vocabulary"),
         ({"prefix": "CCC", "length": 2}, "shorter than the 3 tokens of 'CCC'"),
         ({"length": 0}, "shorter than"),
-        ({"prefix": "C", "fragment": "C(("}, "no SMARTS"),
+        ({"prefix": "C", "fragment": "C(("}, "cannot be read as SMARTS"),
     ],
 )
 def test_what_cannot_be_kept_is_named(settings, message):
@@ -54,7 +54,7 @@ def test_what_cannot_be_kept_is_named(settings, message):
 def test_a_constraint_must_fit_the_model():
     with pytest.raises(ValueError, match="keeping CCCCCCCCCCC takes 11 tokens, and the model has room for 10"):
         tiny().keep = "C" * 11
-    with pytest.raises(ValueError, match="keep a string of SMILES tokens"):
+    with pytest.raises(ValueError, match="keep must be a string of SMILES tokens"):
         tiny().keep = 3
 
 

@@ -54,7 +54,7 @@ def test_a_checkpoint_of_the_published_layout_loads_and_predicts_as_published(tm
         ({"model_type": "udlm"}, "of type 'udlm', and MDLM loads those of 'mdlm': load them by UDLM.from_pretrained"),
         ({"vocab_size": 50258}, "50258 tokens.* 35 tokens of QM9"),
         ({"vocab_size": 20}, "20 tokens.* 35 tokens of QM9"),
-        ({"redraw": 2.0}, "redraw is a time between 0, for never, and 1, got 2.0"),
+        ({"redraw": 2.0}, "redraw is a time from 0, which redraws nothing, to 1, got 2.0"),
         ({"model_length": 2}, "MDLM needs model_length >= 3"),
     ],
 )

@@ -14,7 +14,7 @@ def test_smiles_round_trip():
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [("", "empty"), ("CBr", "tokens outside the vocabulary: Br"), ("C" * 23, "23 tokens, at most 22")],
+    [("", "empty"), ("CBr", "tokens outside the vocabulary: Br"), ("C" * 23, "23 tokens, but at most 22")],
 )
 def test_unreadable_smiles_are_explained(text, reason):
     assert reason in smiles.unreadable(text, 24)

@@ -205,8 +205,8 @@ def test_samples_do_not_depend_on_the_batch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_heads": 0}, "sizes of a UDLM are at least 1, got {'n_heads': 0}"),
-        ({"n_heads": 3}, "hidden_dim is an even number of each of n_heads, got 32 and 3"),
+        ({"n_heads": 0}, "sizes of a UDLM must be at least 1, got {'n_heads': 0}"),
+        ({"n_heads": 3}, "hidden_dim must be a multiple of 2 \\* n_heads, got 32 and n_heads=3"),
         ({"n_heads": "two"}, "does not describe a UDLM"),
         ({"n_head": 2}, "unknown key 'n_head': did you mean n_heads"),
         ({"dropout": 1.5}, "dropout in .0, 1., got 12 and 1.5"),

@@ -72,9 +72,9 @@ def test_files(tmp_path, read, name, content, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_blocks": 0}, "sizes of a UDLM are at least 1"),
-        ({"hidden_dim": -32}, "sizes of a UDLM are at least 1"),
-        ({"n_heads": 5}, "hidden_dim is an even number of each of n_heads"),
+        ({"n_blocks": 0}, "sizes of a UDLM must be at least 1"),
+        ({"hidden_dim": -32}, "sizes of a UDLM must be at least 1"),
+        ({"n_heads": 5}, "hidden_dim must be a multiple of 2 * n_heads"),
         ({"n_heads": None}, "does not describe a UDLM"),
         ({"cond_dim": "16"}, "does not describe a UDLM"),
         ({"dropout": -1}, "dropout in [0, 1)"),

@@ -15,10 +15,10 @@ from tests.conftest import carbons, tiny
 
 REWARD = CallableReward(carbons)
 ROWS = {
-    "smiles too long": (lambda: smiles.tokens_of(["C" * 40], 24), "40 tokens, at most 22 fit"),
+    "smiles too long": (lambda: smiles.tokens_of(["C" * 40], 24), "40 tokens, but at most 22 fit"),
     "smiles foreign": (lambda: smiles.tokens_of(["CBr"], 24), "tokens outside the vocabulary: Br"),
     "smiles empty": (lambda: smiles.tokens_of([""], 24), "cannot encode the SMILES ''"),
-    "udlm width": (lambda: UDLM(hidden_dim=33, n_heads=3), "hidden_dim is an even number"),
+    "udlm width": (lambda: UDLM(hidden_dim=33, n_heads=3), "hidden_dim must be a multiple of 2 * n_heads, got 33"),
     "udlm none": (lambda: UDLM.from_pretrained(None), "got None"),
     "udlm number": (lambda: UDLM.from_pretrained(3), "got 3"),
     "solver steps": (lambda: tiny().solver(0), "at least 1 step, got 0"),

@@ -90,8 +90,8 @@ def test_a_bank_comes_back_from_its_file(udlm, tmp_path):
 def test_what_is_no_sample_of_the_model_is_named(udlm, model):
     good = udlm.x0_of(["CC", "CO"])
     for latents, scores, prompt, message in (
-        (good[:, :5], [0, 1], "molecule", r"works on samples \(n, 12\), got \(2, 5\)"),
-        (good.float(), [0, 1], "molecule", "works on torch.int64, got samples of torch.float32"),
+        (good[:, :5], [0, 1], "molecule", r"takes samples \(n, 12\), got \(2, 5\)"),
+        (good.float(), [0, 1], "molecule", "takes samples of torch.int64, got samples of torch.float32"),
         (good + 100, [0, 1], "molecule", "has tokens 0 to"),
         (good, [0, 1, 2], "molecule", "one finite score for each of 2 samples"),
         (good, [0, float("nan")], "molecule", "1 not finite"),

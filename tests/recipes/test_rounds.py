@@ -154,7 +154,7 @@ def test_pictures(tmp_path):
     "changed, message",
     [
         ({"rounds": 0}, "rounds must be at least 1, got 0"),
-        ({"keep": -1}, "keep, the best samples that join the next bank, must be at least 0, got -1"),
+        ({"keep": -1}, "keep, the number of samples that join the next bank, must be at least 0, got -1"),
         ({"fraction": 0.9}, "fraction must be in"),
         ({"beta": 0.0}, "needs beta > 0"),
         ({"prompts": []}, "prompts must not be empty"),

@@ -67,7 +67,7 @@ def test_a_caption_that_a_metric_cannot_score_is_found_before_the_first_bank(tmp
     ("cls", "folder"), [(StableDiffusionXL, "StableDiffusion"), (StableDiffusion, "StableDiffusionXL")]
 )
 def test_a_pipeline_of_another_class_is_refused(pipelines, cls, folder):
-    with pytest.raises(ValueError, match=f"the folder holds a {folder}Pipeline, of which .*'text_encoder_2'.* differ"):
+    with pytest.raises(ValueError, match=f"the folder holds a {folder}Pipeline, whose .*'text_encoder_2'.* differ"):
         cls.from_pretrained(pipelines / folder)
 
 
@@ -99,7 +99,7 @@ def test_an_sdxl_class_on_an_sd_folder_claims_nothing(capsys, tmp_path, pipeline
         ({"samples": 0}, "samples must be at least 1, got 0"),
         ({"seeds": [0, 0]}, "seeds must differ from each other"),
         ({"budgets": [8, 8]}, "budgets must differ from each other"),
-        ({"samplers": {"best": 3}}, "samplers must be Samplers, 'best' is a int"),
+        ({"samplers": {"best": 3}}, "samplers must be Samplers, but 'best' is of type int"),
         ({"training_data": "nope.smi"}, "no SMILES file at nope.smi"),
         ({"metrics": [QED]}, "a reward must be a Reward, got the class QED"),
     ],

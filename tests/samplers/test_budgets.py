@@ -149,7 +149,7 @@ def test_steps_follow_the_budget_on_the_models_own_solver_alone():
     own = task(FIVE, QUADRATIC, 0.2, 5)
     assert torch.equal(fitted(own, 2), DPS()(task(FIVE, QUADRATIC, 0.2, 20), 2))
     other = Task(FIVE, GaussianAncestral(DIFFUSION, 5, eta=0.5), QUADRATIC)
-    with pytest.raises(ValueError, match="20 steps of the model's own solver, and the task has 5 of Gaussian.*eta=0.5"):
+    with pytest.raises(ValueError, match="20 steps of the model's own solver, but the task has 5 of Gaussian.*eta=0.5"):
         fitted(other, 2)
     DPS()(other, 2)
 
@@ -161,5 +161,5 @@ def test_one_particle_is_no_filter(sampler):
 
 
 def test_guidance_of_no_step_cannot_spend_a_budget():
-    with pytest.raises(ValueError, match="guides none of 5 steps with start=0.1 and stop=0.1, change these"):
+    with pytest.raises(ValueError, match="guides none of 5 steps with start=0.1 and stop=0.1; change these"):
         UniversalGuidance(start=0.1, stop=0.1).within(12, 5, 1)(mixture(5), 1)

@@ -99,8 +99,8 @@ def test_drafts_that_leave_later_choose_better():
     ("build", "message"),
     [
         (lambda: DraftThenFinish(0), "at least 1 particle, got 0"),
-        (lambda: DraftThenFinish(draft_steps=0), "draft_steps is at least 1 and at lies in .* got 0 and 1.0"),
-        (lambda: DraftThenFinish(at=0.0), "at lies in .* got 4 and 0.0"),
+        (lambda: DraftThenFinish(draft_steps=0), "draft_steps must be at least 1 and at in .* got 0 and 1.0"),
+        (lambda: DraftThenFinish(at=0.0), "at in .* got 4 and 0.0"),
         (lambda: DraftThenFinish(1.5, pooled=False), "a whole number for each sample, got n=1.5"),
         (
             lambda: DraftThenFinish().within(10, 6, 1),

@@ -78,7 +78,7 @@ def test_the_best_end_has_more_reward(make):
 
 @pytest.mark.parametrize("kind", [SMC, SVDD, RBF, BestOfN])
 def test_other_goals_are_refused(kind):
-    with pytest.raises(ValueError, match="keep is 'draw', for the target, or 'best', .* got 'worst'"):
+    with pytest.raises(ValueError, match="keep must be 'draw' .* or 'best' .* got 'worst'"):
         kind(keep="worst")
 
 

@@ -75,7 +75,7 @@ def test_own_steps_are_of_the_solver_that_the_task_has():
 
 def test_steps_of_another_solver_are_refused():
     other = Task(FIVE, GaussianAncestral(FIVE.schedule, 7, eta=0.5), QUADRATIC)
-    with pytest.raises(ValueError, match="asks for 4 steps of the model's own solver, and the task has 7 of Gaussian"):
+    with pytest.raises(ValueError, match="asks for 4 steps of the model's own solver, but the task has 7 of Gaussian"):
         BestOfN(2, steps=4)(other, 2)
     with pytest.raises(ValueError, match="BestOfN takes at least 1 solver step, got steps=0"):
         BestOfN(steps=0)

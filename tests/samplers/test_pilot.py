@@ -126,7 +126,7 @@ def test_the_highest_mean_would_overshoot():
 def test_a_target_of_hardly_any_sample_is_told(caplog):
     problem = replace(tokens_task(), temperature=50.0)
     small().plan(problem, 3)
-    assert "target is no more than" in caplog.text and "give it more references than 8" in caplog.text
+    assert "plain samples represent the target" in caplog.text and "give it more references than 8" in caplog.text
 
 
 def test_of_equals_the_first_is_taken():

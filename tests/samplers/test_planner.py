@@ -122,14 +122,14 @@ def test_what_cannot_spend_the_budget_is_left_out_and_named(caplog):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: small(4).within(4, 10, 8), "no choice .* spends 4 .*2 4: LiDAR needs at least 5 network calls"),
+        (lambda: small(4).within(4, 10, 8), "no choice .* can spend 4 .*2 4: LiDAR needs at least 5 network calls"),
         (lambda: small(choices={"smc": SMC(steps=9)}).within(8, 10, 3), "no choice .*smc: SMC needs at least 18"),
         (lambda: small()(TASKS["mixture"](), 0), "at least 1 sample, got 0"),
         (lambda: Planned({}, ["pilot"]), "at least 1 sampler among its choices, got none"),
-        (lambda: small(choices={"a": BestOfN(), "b": 3}), "choices must be Samplers, 'b' is a int"),
-        (lambda: small(prompts=[]), "at least 1 of prompts"),
-        (lambda: small(repetitions=0), "at least 1 of prompts, repetitions"),
-        (lambda: small(objective="best"), "objective is 'target', .* or 'reward', .* got 'best'"),
+        (lambda: small(choices={"a": BestOfN(), "b": 3}), "choices must be Samplers, but 'b' is of type int"),
+        (lambda: small(prompts=[]), "a pilot needs prompts, and"),
+        (lambda: small(repetitions=0), "at least 1 of repetitions and of references"),
+        (lambda: small(objective="best"), "objective is 'target' .* or 'reward' .* got 'best'"),
         (
             lambda: small()(replace(TASKS["mixture"](), solver=GaussianAncestral(DIFFUSION, 9, eta=0.5)), 3),
             "model's own GaussianAncestral.eta=1, .* the task has GaussianAncestral.eta=0.5",

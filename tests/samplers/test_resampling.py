@@ -86,7 +86,7 @@ def test_what_weighs_nothing_is_never_taken(name):
 
 
 def test_unknown_resamplers_are_named():
-    with pytest.raises(ValueError, match="no resampler 'residual': use one of multinomial, stratified"):
+    with pytest.raises(ValueError, match="unknown resampling 'residual': use one of multinomial, stratified"):
         resampler("residual")
 
 

@@ -124,7 +124,7 @@ def test_a_budget_below_one_candidate_each_is_refused():
 @pytest.mark.parametrize("settings", [{"rounds": 2}, {"moves": 1}])
 def test_a_restart_that_leaves_no_step_is_named(settings):
     lidar = LiDAR(Lookahead(4, 6), restart=0.0, **settings)
-    with pytest.raises(ValueError, match="as early as restart=0.0, so that rounds and moves would change nothing"):
+    with pytest.raises(ValueError, match="restart=0.0 is below all times of the solver except its last"):
         lidar(task(TOKENS, TABLE, 1.0, 8), 4)
     with pytest.raises(ValueError, match="would change nothing"):
         lidar.within(40, 8, 4)
@@ -159,7 +159,7 @@ def test_pooled_draws_differ_and_follow_the_rest_of_lambda():
 
 
 def test_draws_need_lambda_and_an_unknown_choice_is_named():
-    with pytest.raises(ValueError, match="keep is 'draw', for the target, or 'best', .* got 'all'"):
+    with pytest.raises(ValueError, match="keep must be 'draw' .* or 'best' .* got 'all'"):
         LiDAR(Lookahead(8), keep="all")
     with pytest.raises(ValueError, match="give a temperature, which is lambda"):
         LiDAR(Lookahead(8, 8), keep="draw", candidates=4)(task(TOKENS, TABLE, None, 8), 4)

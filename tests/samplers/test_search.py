@@ -141,7 +141,7 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
         (lambda: BackwardRollout(rollouts=0), "at least 1, got 0"),
         (lambda: BackwardRollout(every=0), "at least 1, got 4 and 0"),
         (lambda: SVDD(0), "at least 1 child, got 0"),
-        (lambda: SVDD(keep="worst"), "keep is 'draw', .* or 'best', .* got 'worst'"),
+        (lambda: SVDD(keep="worst"), "keep must be 'draw' .* or 'best' .* got 'worst'"),
         (lambda: BestOfN(2.5, pooled=False), "a whole number for each sample, got n=2.5"),
         (lambda: RBF(starts=0), "at least 1 start, got 0"),
         (lambda: DCBG(-1.0), "at least 0, got -1.0"),

@@ -96,7 +96,7 @@ def test_reward_rises_with_the_calls():
         (lambda: VerifierThreshold(float("nan")), "must be a finite number, got nan"),
         (lambda: VerifierThreshold(0.5, starts=0), "VerifierThreshold needs at least 1 start, got 0"),
         (lambda: VerifierThreshold(0.5, starts=4).within(9, 6, 1), "VerifierThreshold needs at least 10 network calls"),
-        (lambda: VerifierThreshold(0.5, keep="worst"), "keep is 'draw'.* got 'worst'"),
+        (lambda: VerifierThreshold(0.5, keep="worst"), "keep must be 'draw'.* got 'worst'"),
     ],
 )
 def test_bad_settings_are_refused(build, message):

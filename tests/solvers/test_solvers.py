@@ -74,7 +74,7 @@ def test_ancestral_times_and_errors():
     assert len(times) == 9 and times[0] == 1 and times[-1] == pytest.approx(1e-5)
     with pytest.raises(ValueError, match="got 0"):
         Ancestral(LogLinear(), 0)
-    with pytest.raises(ValueError, match="redraw is a time between 0, for never, and 1, got 1.5"):
+    with pytest.raises(ValueError, match="redraw is a time from 0, which redraws nothing, to 1, got 1.5"):
         Ancestral(LogLinear(), redraw=1.5)
     names = [Ancestral(LogLinear(), redraw=redraw).name for redraw in (0.0, 0.2)]
     assert names == ["Ancestral(power=2)", "Ancestral(power=2, redraw=0.2)"]
