@@ -8,6 +8,7 @@ from typing import Any
 from lidar_lightning.runs.report import write_report
 from lidar_lightning.runs.terminal import table
 from lidar_lightning.utils.files import expand, write_atomically
+from lidar_lightning.utils.progress import working
 from recipes import qm9_dpo, qm9_lidar, shapes
 from recipes.picture import before_after
 
@@ -37,9 +38,9 @@ def molecules(
 
     predict("vanilla")
     predict("lidar")
-    checkpoint = qm9_dpo.main(
-        str(folder / "lidar" / "banks"), str(folder / "training"), model, dpo_steps, batch_size=32, draws=2, seed=seed
-    )
+    banks, training = str(folder / "lidar" / "banks"), str(folder / "training")
+    with working("dpo: training", dpo_steps):
+        checkpoint = qm9_dpo.main(banks, training, model, dpo_steps, batch_size=32, draws=2, seed=seed)
     predict("dpo", checkpoint)
     predict("dpo+lidar", checkpoint)
     header = {"title": "Molecules with many rings", "reward_name": "ring_count"}
@@ -62,7 +63,8 @@ def pictures(
     logger.info("pictures: banks to learn from, then %s ...", ", ".join(METHODS))
     drawn = shapes.banks(str(folder / "training" / "banks"), model, "dpm-5", 16, banks, seed, reward)
     training = str(folder / "training" / "dpo")
-    checkpoint = shapes.dpo(drawn, training, model, dpo_steps, fraction=0.25, reward=reward)
+    with working("dpo: training", dpo_steps):
+        checkpoint = shapes.dpo(drawn, training, model, dpo_steps, fraction=0.25, reward=reward)
     for method in METHODS:
         shapes.lidar(
             str(folder / method), model, "dpm-5" if "lidar" in method else None, n, steps, prompts=prompts, seed=seed,

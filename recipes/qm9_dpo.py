@@ -8,6 +8,7 @@ from lidar_lightning import UDLM, DPOModule
 from lidar_lightning.modules.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.rewards import RingCount
 from lidar_lightning.utils.files import expand
+from lidar_lightning.utils.progress import is_working
 
 
 def main(
@@ -30,6 +31,7 @@ def main(
         logger=CSVLogger(out, "csv"),
         log_every_n_steps=5,
         enable_model_summary=False,
+        enable_progress_bar=not is_working(),
     )
     data = PreferenceDataModule(banks, RingCount(), pairs=pairs, batch_size=batch_size)
     module = DPOModule(UDLM.from_pretrained(model), beta=beta, lr=lr, draws=draws)

@@ -11,6 +11,7 @@ from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.modules.checkpoints import LAST, last_checkpoint, save_last
 from lidar_lightning.modules.tuning import TuningModule
 from lidar_lightning.utils.files import expand
+from lidar_lightning.utils.progress import is_working
 
 
 def sample(
@@ -71,6 +72,7 @@ def fit(
         logger=CSVLogger(out, "csv"),
         log_every_n_steps=1,
         enable_model_summary=False,
+        enable_progress_bar=not is_working(),
     )
     trainer.fit(module, data, ckpt_path=last_checkpoint(out))
     return str(expand(out) / LAST)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.modules.checkpoints import check_checkpoint
+from lidar_lightning.utils.progress import advance
 from lidar_lightning.utils.seeding import stream_seed
 
 
@@ -14,7 +15,8 @@ class TrainingModule(L.LightningModule):
     """A LightningModule whose run ends at the same weights whether or not it was killed and resumed in between.
 
     All random numbers of a training step, dropout's too, are a function of the seed, the step, the batch and the
-    process. The seed is that of torch when the run began; it stays with the checkpoints.
+    process. The seed is that of torch when the run began; it stays with the checkpoints. The progress line of a
+    `working` block around the run counts its optimizer steps.
 
     Raises:
         ValueError: during a run, if a loss is not finite, or the checkpoint that it goes on from is damaged.
@@ -23,6 +25,7 @@ class TrainingModule(L.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.seed: int | None = None
+        self._shown = 0
 
     def step_seed(self, batch_idx: int) -> int:
         """The seed of a training step."""
@@ -31,10 +34,15 @@ class TrainingModule(L.LightningModule):
     def on_fit_start(self) -> None:
         if self.seed is None:
             self.seed = int(self.trainer.strategy.broadcast(torch.initial_seed()))
+        self._shown = 0
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(self.step_seed(batch_idx))
         self.count_epochs()
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        advance(self.global_step - self._shown)
+        self._shown = self.global_step
 
     def count_epochs(self) -> None:
         """Within an epoch, sets the number of epochs that have begun to one more than have ended.

@@ -48,6 +48,11 @@ def working(
             progress.stop()
 
 
+def is_working() -> bool:
+    """Whether a block of `working` runs. Its line then stands for all that the block does: show no other bar."""
+    return bool(_lines)
+
+
 def advance(amount: float) -> None:
     """Adds an amount to what is done of the innermost work."""
     if _lines and _lines[-1]:

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidar_lightning import UDLM, ValueModule
-from recipes import demo, qm9_pretrain, qm9_value
+from lidar_lightning import UDLM, BankStore, Lookahead, ValueModule
+from lidar_lightning.utils.progress import working
+from recipes import demo, qm9_dpo, qm9_pretrain, qm9_value
 from tests.conftest import tiny
 
 
@@ -27,9 +28,31 @@ def test_a_value_is_learned_from_molecules(tmp_path):
     assert value.shape == (2,) and value[0] != value[1]
 
 
+def test_a_training_counts_its_steps_in_the_line_around_it_and_alone_has_a_bar(
+    tmp_path, carbon_reward, monkeypatch, capfd
+):
+    monkeypatch.setattr(qm9_dpo, "RingCount", lambda: carbon_reward)
+    counted = []
+    monkeypatch.setattr("lidar_lightning.modules.training.advance", counted.append)
+    tiny().save_pretrained(tmp_path / "model")
+    Lookahead(steps=2, n=16).bank(tiny(), "molecule", 0, [carbon_reward], BankStore(tmp_path / "banks"))
+
+    def train(out, steps):
+        folders = [str(tmp_path / name) for name in ("banks", out, "model")]
+        qm9_dpo.main(*folders, steps=steps, pairs=8, batch_size=4, draws=1)
+        return capfd.readouterr().out
+
+    assert "Epoch" in train("alone", 3) and counted == [1, 1, 1]
+    with working("dpo: training", 3):
+        assert train("within", 3) == "" and counted[3:] == [1, 1, 1]
+        assert train("within", 5) == "" and sum(counted[6:]) == 5  # goes on: the line begins where the run did
+
+
 @pytest.mark.slow
-def test_demo_shows_the_whole_workflow(tmp_path):
+def test_demo_shows_the_whole_workflow(tmp_path, capfd):
     report = demo.molecules(str(tmp_path / "demo"), samples=48, n=96, lookahead_steps=8, dpo_steps=4)
+    printed = capfd.readouterr()
+    assert "Epoch" not in printed.out and len(printed.out.splitlines()) <= 9  # the table of four methods
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert list(summary["methods"]) == ["vanilla", "lidar", "dpo", "dpo+lidar"]
     for row in summary["methods"].values():
