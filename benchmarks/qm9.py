@@ -126,7 +126,8 @@ def write(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]
             cells = [number(rows_of[k].tolist()) for k in SHOWN]
             text.append(f"| {label} | " + " | ".join(cells) + " |")
     (here / "qm9.md").write_text("\n".join(text) + "\n")
-    plot(tables, rows, here / "qm9.png")
+    if len(tables) > 1:
+        plot(tables, rows, here / "qm9.png")
 
 
 def number(values: Sequence[float]) -> str:
