@@ -9,12 +9,11 @@ from torch import Tensor
 
 from lidar_lightning.backbones.pipeline import PipelineBackbone
 from lidar_lightning.backbones.prompts import check_prompt, text_encoders
-from lidar_lightning.backbones.vae import decode, latents_of, vae_fingerprint
+from lidar_lightning.backbones.vae import check_pictures, decode, latents_of, vae_fingerprint
 from lidar_lightning.parametrisation import slope, to_x0
 from lidar_lightning.schedules import coefficients, noised
 from lidar_lightning.solvers.gaussian import GaussianAncestral
 from lidar_lightning.solvers.scheduler import SchedulerSolver, is_flow
-from lidar_lightning.utils.pictures import check_pixels
 from lidar_lightning.utils.seeding import Generators
 
 Condition = dict[str, Tensor]
@@ -98,9 +97,7 @@ class LatentBackbone(PipelineBackbone):
         Raises:
             ValueError: for samples of any other kind, such as bytes, or pictures of another size than the model's.
         """
-        check_pixels(f"{type(self).__name__} encodes", samples)
-        if samples.shape[1:] != (3, self.height, self.width):
-            raise ValueError(f"pictures must be (3, {self.height}, {self.width}), got {tuple(samples.shape[1:])}")
+        check_pictures(self, samples)
         with self.placed(self.pipe.vae):
             return self.pack(latents_of(self.pipe.vae, samples))
 

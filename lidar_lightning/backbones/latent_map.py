@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,14 +64,3 @@ def learn_map(decoded: Callable[[Tensor], Tensor], shape: torch.Size) -> LatentM
             f"{tuple(z.shape[1:])} by more than moving, scaling and shifting their entries"
         )
     return LatentMap(place.long(), scale.float(), zero.float(), z.shape[1:], shape)
-
-
-def modes(vae: Any, pixels: Tensor, dimensions: int) -> Tensor:
-    """Encodes pictures (B, 3, H, W) in [0, 1] as the mode of what the autoencoder makes of them.
-
-    Args:
-        dimensions: 4, or 5 for an autoencoder of videos, to which each picture is a video of one frame.
-    """
-    given = (pixels * 2 - 1).to(vae.device, vae.dtype)
-    encoded = vae.encode(given.unsqueeze(2) if dimensions == 5 else given)
-    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent

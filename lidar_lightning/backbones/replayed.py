@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lidar_lightning.backbones.adapters import own_weights
-from lidar_lightning.backbones.latent_map import LatentMap, learn_map, modes
+from lidar_lightning.backbones.latent_map import LatentMap, learn_map
 from lidar_lightning.backbones.replay import Condition, Replay
 from lidar_lightning.backbones.rows import stacked
+from lidar_lightning.backbones.vae import check_pictures, modes
 from lidar_lightning.backbones.watched import first_call, watched
 from lidar_lightning.backbones.whole import WholeRuns
 from lidar_lightning.parametrisation import from_x0
@@ -25,7 +26,6 @@ from lidar_lightning.schedules import coefficients, noised
 from lidar_lightning.solvers.scheduler import kind_of
 from lidar_lightning.solvers.stock import replaced
 from lidar_lightning.solvers.whole import Enough, spaced
-from lidar_lightning.utils.pictures import check_pixels
 from lidar_lightning.utils.seeding import Generators
 
 PROMPT = "a picture"
@@ -175,9 +175,7 @@ class ReplayedPipeline(WholeRuns):
         Raises:
             ValueError: for samples of any other kind, such as bytes, or pictures of another size than the model's.
         """
-        check_pixels(f"{type(self).__name__} encodes", samples)
-        if samples.shape[1:] != (3, self.height, self.width):
-            raise ValueError(f"pictures must be (3, {self.height}, {self.width}), got {tuple(samples.shape[1:])}")
+        check_pictures(self, samples)
         return self.latents.inverse(modes(self.pipe.vae, samples, 1 + len(self.latents.z_shape)))
 
     def corrupt(self, x0: Tensor, t: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.utils.chunks import in_chunks
+from lidar_lightning.utils.pictures import check_pixels
 from lidar_lightning.utils.weights import weights_at_hand
 
 LATENTS = ("latent_channels", "z_dim", "scaling_factor", "shift_factor", "latents_mean", "latents_std")
@@ -71,8 +72,25 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
 
+def modes(vae: Any, pixels: Tensor, dimensions: int = 4) -> Tensor:
+    """Encodes pictures (B, 3, H, W) in [0, 1] as the mode of what the autoencoder makes of them.
+
+    Args:
+        dimensions: 4, or 5 for an autoencoder of videos, to which each picture is a video of one frame.
+    """
+    given = (pixels * 2 - 1).to(vae.device, vae.dtype)
+    encoded = vae.encode(given.unsqueeze(2) if dimensions == 5 else given)
+    return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+
+
 @torch.no_grad()
 def latents_of(vae: Any, pixels: Tensor) -> Tensor:
     """Encodes pixels (B, 3, H, W) in [0, 1] as the mode of their diffusion latents (B, C, h, w) float32."""
-    latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode()
-    return (latents.float() - offset(vae)) * vae.config.scaling_factor
+    return (modes(vae, pixels).float() - offset(vae)) * vae.config.scaling_factor
+
+
+def check_pictures(model: Any, pixels: Tensor) -> None:
+    """Raises ValueError unless these are pictures (B, 3, H, W) in [0, 1] of the model's height and width."""
+    check_pixels(f"{type(model).__name__} encodes", pixels)
+    if pixels.shape[1:] != (3, model.height, model.width):
+        raise ValueError(f"pictures must be (3, {model.height}, {model.width}), got {tuple(pixels.shape[1:])}")
