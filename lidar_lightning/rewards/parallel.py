@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.rewards.base import Reward, check_reward, score
+from lidar_lightning.rewards.wrapped import Wrapped
 from lidar_lightning.utils.lifetime import PARENT, end_with_parent
 
 
-class Parallel(Reward):
+class Parallel(Wrapped):
     """Another reward of molecules, in processes of its own: the same scores, name and identity.
 
     The processes start with the first batch that is worth it, which takes seconds, and end with this one. In a script
@@ -35,23 +36,12 @@ class Parallel(Reward):
             raise ValueError(f"{reward.name!r} is several rewards, or of pictures: Parallel is of one, of molecules")
         if processes < 1 or chunk < 1:
             raise ValueError(f"Parallel takes one or more processes and samples at a time, got {processes} and {chunk}")
-        self.reward, self.processes, self.chunk = reward, processes, chunk
-        self.name, self.version, self.modality = reward.name, reward.version, reward.modality
-        self.higher_is_better, self.needs_atoms = reward.higher_is_better, getattr(reward, "needs_atoms", 0)
+        super().__init__(reward)
+        self.processes, self.chunk, self.needs_atoms = processes, chunk, getattr(reward, "needs_atoms", 0)
         self._pool: ProcessPoolExecutor | None = None
-
-    @property
-    def identity(self) -> str:
-        return self.reward.identity
-
-    def described(self) -> dict[str, Any]:
-        return self.reward.described()
 
     def __getstate__(self) -> Mapping[str, Any]:
         return {**self.__dict__, "_pool": None}
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        self.reward.check_prompts(prompts)
 
     def __call__(self, samples: Sequence[str], prompts: Sequence[str]) -> Tensor:
         starts = range(0, len(samples), self.chunk)

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from lidar_lightning.rewards.base import Reward, score
 from lidar_lightning.rewards.molecules import parse
+from lidar_lightning.rewards.wrapped import Wrapped
 from lidar_lightning.utils.pictures import slug
 from lidar_lightning.utils.tables import read_csv, write_csv
 
 
-class Remembered(Reward):
+class Remembered(Wrapped):
     """Scores of a reward, each asked for once: `calls` counts them.
 
     A reward of molecules is asked by canonical SMILES, so that another spelling is no other molecule, and strings that
@@ -34,22 +35,11 @@ class Remembered(Reward):
     """
 
     def __init__(self, reward: Reward, path: Path | None = None):
-        self.reward, self.path = reward, path
-        self.name, self.version, self.modality = reward.name, reward.version, reward.modality
-        self.higher_is_better = reward.higher_is_better
+        super().__init__(reward)
+        self.path = path
         self._scores: dict[tuple[str, str], float] = {}
         if path and path.exists():
             self._read(path)
-
-    @property
-    def identity(self) -> str:
-        return self.reward.identity
-
-    def described(self) -> dict[str, Any]:
-        return self.reward.described()
-
-    def check_prompts(self, prompts: Sequence[str]) -> None:
-        self.reward.check_prompts(prompts)
 
     @property
     def calls(self) -> int:
