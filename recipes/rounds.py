@@ -12,12 +12,13 @@ from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import PreferenceDataModule, PromptDataModule
 from lidar_lightning import Backbone, BankStore, DPOModule, LiDARModule, Lookahead, Reward
-from lidar_lightning.backbones.adapters import LoRA, trained_state
+from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.guidance.settings import LiDARSettings
 from lidar_lightning.lookahead.stored import StoredBanks
 from lidar_lightning.modules.checkpoint_file import read_checkpoint
 from lidar_lightning.modules.checkpoint_io import WholeCheckpointIO
 from lidar_lightning.modules.checkpoints import LAST, last_checkpoint, save_last
+from lidar_lightning.modules.trained import trained_state
 from lidar_lightning.rewards import scored_rewards
 from lidar_lightning.rewards.remembered import calls_of, remembered
 from lidar_lightning.runs.folder import RunFolder

@@ -9,14 +9,15 @@ from typing import Any, cast
 import lightning as L
 
 from lidar_lightning.backbones import Backbone
-from lidar_lightning.backbones.adapters import prepare_for_checkpoint
 from lidar_lightning.lookahead import BankStore, Lookahead, LookaheadBank
 from lidar_lightning.modules.checkpoints import check_checkpoint
+from lidar_lightning.modules.trained import prepare_for_checkpoint
 from lidar_lightning.rewards import Reward, score, scored_rewards
 from lidar_lightning.runs.finish import finish
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.inputs import check_parts, check_prompts
 from lidar_lightning.runs.parts import Part, join, mean_steps
+from lidar_lightning.runs.settings import settings_of
 from lidar_lightning.samplers.base import Sampler
 from lidar_lightning.samplers.budget import equal_times
 from lidar_lightning.samplers.task import Task
@@ -91,18 +92,11 @@ class SamplingModule(L.LightningModule):
 
     def settings(self) -> dict[str, Any]:
         """Everything that determines the samples of a run."""
-        return {
-            "modality": self.backbone.modality,
-            "backbone": self.backbone.name,
-            "fingerprint": self.backbone.fingerprint(),
-            "reward": self.reward.described(),
-            "scored": {r.name: r.identity for r in self.rewards},
+        return settings_of(self.backbone, self.reward, self.rewards, self.solver, self.temperature) | {
             "lookahead": self.lookahead.origin(self.backbone) if self.lookahead else None,
-            "solver": self.solver.name,
             "steps": self.steps,
             "seed": self.seed,
             "method": self.method,
-            "temperature": self.temperature,
             "sampler": self.described,
         }
 

@@ -11,16 +11,9 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 from lidar_lightning.backbones import Backbone
-from lidar_lightning.backbones.adapters import (
-    OWN,
-    LoRA,
-    adapter_names,
-    add_lora,
-    prepare_for_checkpoint,
-    to_checkpoint,
-    trained_state,
-)
+from lidar_lightning.backbones.adapters import OWN, LoRA, adapter_names, add_lora
 from lidar_lightning.modules.sharding import shard
+from lidar_lightning.modules.trained import prepare_for_checkpoint, to_checkpoint, trained_state
 from lidar_lightning.modules.training import TrainingModule, positive
 from lidar_lightning.runs.push import TRAINING
 from lidar_lightning.utils.files import expand, write_atomically

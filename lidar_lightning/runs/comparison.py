@@ -17,6 +17,7 @@ from lidar_lightning.runs.inputs import check_counts, check_methods, check_parts
 from lidar_lightning.runs.parts import Part
 from lidar_lightning.runs.quality import against_plain
 from lidar_lightning.runs.report import write_report
+from lidar_lightning.runs.settings import settings_of
 from lidar_lightning.runs.shared_work import SharedWork
 from lidar_lightning.runs.tabulate import VANILLA, Cell, rewarded, tabulate
 from lidar_lightning.samplers.base import Sampler
@@ -135,17 +136,8 @@ class Comparison:
     @cached_property
     def runs(self) -> dict[Cell, RunFolder]:
         """The run of each cell of the table, and that of the reference samples."""
-        shared = {
-            "modality": self.backbone.modality,
-            "backbone": self.backbone.name,
-            "fingerprint": self.backbone.fingerprint(),
-            "reward": self.reward.described(),
-            "scored": {r.name: r.identity for r in self.rewards},
-            "solver": self.solver.name,
-            "steps": self.steps,
-            "samples": self.samples,
-            "temperature": self.temperature,
-        }
+        shared = settings_of(self.backbone, self.reward, self.rewards, self.solver, self.temperature)
+        shared |= {"steps": self.steps, "samples": self.samples}
         runs = {}
         for cell in self.cells:
             seed = "" if cell.seed == self.cells[0].seed else f"seed-{cell.seed}"

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from lidar_lightning.backbones.adapters import prepare_for_checkpoint
+from lidar_lightning.modules.trained import prepare_for_checkpoint
 from tests.conftest import tiny
 from tests.modules.test_lidar_module import configuration
 from tests.test_cli import failing

@@ -14,8 +14,10 @@ import yaml
 
 from datamodules import PromptDataModule
 from lidar_lightning import DPOModule, LiDARModule, Lookahead
-from lidar_lightning.backbones.adapters import LoRA, to_checkpoint, trained_state
+from lidar_lightning.backbones.adapters import LoRA
+from lidar_lightning.cli import main
 from lidar_lightning.guidance.settings import DEFAULT_ESS
+from lidar_lightning.modules.trained import to_checkpoint, trained_state
 from lidar_lightning.rewards import CallableReward, Combined, Validity
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.utils.tables import read_csv
@@ -220,7 +222,7 @@ def finished(process: subprocess.Popen) -> None:
 
 @pytest.mark.slow
 def test_two_processes_draw_what_one_does(tmp_path):
-    finished(lidar_command(configuration(tmp_path, "one", devices=1)))
+    assert main(["predict", "-c", str(configuration(tmp_path, "one", devices=1))]) == 0
     finished(lidar_command(configuration(tmp_path, "two", devices=2, strategy="ddp")))
     one, two = (read_csv(tmp_path / name / "samples.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
@@ -229,7 +231,7 @@ def test_two_processes_draw_what_one_does(tmp_path):
 
 @pytest.mark.slow
 def test_killed_run_goes_on_where_it_stopped(tmp_path):
-    finished(lidar_command(configuration(tmp_path, "whole", steps=64)))
+    assert main(["predict", "-c", str(configuration(tmp_path, "whole", steps=64))]) == 0
     config = configuration(tmp_path, "killed", steps=64)
     process, parts, deadline = lidar_command(config), tmp_path / "killed" / "parts", time.monotonic() + 120
     while len(list(parts.glob("*/[!.]*"))) < 2 and time.monotonic() < deadline:
@@ -238,7 +240,7 @@ def test_killed_run_goes_on_where_it_stopped(tmp_path):
     process.communicate()
     kept = {path: path.stat().st_mtime_ns for path in parts.glob("*/[!.]*")}
     assert 2 <= len(kept) < 6 and not (tmp_path / "killed" / "summary.json").exists()
-    finished(lidar_command(config))
+    assert main(["predict", "-c", str(config)]) == 0
     assert all(path.stat().st_mtime_ns == changed for path, changed in kept.items())
     whole, killed = (read_csv(tmp_path / name / "samples.csv") for name in ("whole", "killed"))
     pd.testing.assert_frame_equal(whole, killed)
