@@ -46,13 +46,13 @@ def molecule_metrics(
         raise ValueError(
             f"give one reward per string, got scores of shape {tuple(reward_scores.shape)} for {len(strings)} strings"
         )
-    molecules = [parse(text) for text in strings]
+    known, molecules = frozenset(training), [parse(text) for text in strings]
     valid = [(text, mol) for text, mol in zip(strings, molecules, strict=True) if mol is not None]
     count_rings = RingCount().value
     rings = {text: count_rings(mol) for text, mol in valid}
-    novel = rings.keys() - set(training)
+    novel = rings.keys() - known
     canonical = {Chem.MolToSmiles(mol) for _, mol in valid}
-    canonical_novel = canonical - canonical_strings(frozenset(training))
+    canonical_novel = canonical - canonical_strings(known)
     metrics = {
         "samples": float(len(strings)),
         "valid": _ratio(len(valid), len(strings)),
@@ -85,6 +85,11 @@ def canonical_strings(strings: frozenset[str]) -> frozenset[str]:
 def shipped() -> frozenset[str]:
     """The QM9 strings that ship."""
     return frozenset(read_smiles())
+
+
+def training_strings(training_data: str | None = None) -> frozenset[str]:
+    """The strings of a file of training molecules; None takes the QM9 strings that ship, which are read once."""
+    return shipped() if training_data is None else frozenset(read_smiles(training_data))
 
 
 def _ratio(part: int, whole: int) -> float:

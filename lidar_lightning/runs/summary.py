@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.evaluation.distribution import PAIRED, distribution_metrics
-from lidar_lightning.evaluation.molecules import molecule_metrics
+from lidar_lightning.evaluation.molecules import molecule_metrics, training_strings
 from lidar_lightning.evaluation.pictures import diversity_within
 from lidar_lightning.evaluation.quality import fingerprint_diversity
 from lidar_lightning.lookahead.bank import LookaheadBank
 from lidar_lightning.rewards import Reward, utility
 from lidar_lightning.rewards.molecules import parse
 from lidar_lightning.runs.parts import Part
-from lidar_lightning.utils.smiles_io import read_smiles
 
 
 def with_reward(parts: Sequence[Part], reward: Reward) -> list[Part]:
@@ -70,7 +69,7 @@ def sample_metrics(
         return picture_metrics(parts, scores, stored)
     strings = [text for part in parts for text in part.decoded]
     diversity = fingerprint_diversity(strings[:: -(-len(strings) // PAIRED)])
-    found = molecule_metrics(strings, set(read_smiles(training_data)), scores)
+    found = molecule_metrics(strings, training_strings(training_data), scores)
     valid = torch.tensor([parse(text) is not None for text in strings])
     means = {name: value[valid].mean().item() for name, value in stored.items() if name not in UNTOLD and valid.any()}
     return {
