@@ -59,9 +59,10 @@ class ExactMixture(Exact):
         variance = alpha**2 * self.std**2 + sigma**2
         x, pull = x_t.double(), alpha * self.std**2 / variance
         # Row by row: the rounding of a matrix product depends on the number of rows, on some processors.
-        products = (x[..., None, :] * self.means).sum(-1)
+        products = sum(x[..., [k]] * column for k, column in enumerate(self.means.T))
         logits = self.weights.log() + alpha * (products - alpha * self.means.square().sum(1) / 2) / variance
-        centre = (logits.softmax(-1)[..., None] * self.means).sum(-2)
+        chances = logits.softmax(-1)
+        centre = sum(chances[..., [k]] * mean for k, mean in enumerate(self.means))
         return centre + pull * (x - alpha * centre)
 
     def solver(self, steps):
@@ -86,6 +87,8 @@ class ExactTokens(Exact):
     def __init__(self, states, data, vocab):
         super().__init__()
         self.states, self.data, self.vocab_size, self.schedule = states, data, vocab, LogLinear()
+        self.all = reference.every_sequence(states.shape[1], vocab)
+        self.tables: dict[float, np.ndarray] = {}
 
     @property
     def space(self):
@@ -99,17 +102,20 @@ class ExactTokens(Exact):
 
     def predict(self, x_t, t, condition):
         alpha = self.schedule(t[:1].double())[0].item()
-        rows, place = np.unique(x_t.numpy(), axis=0, return_inverse=True)
-        table = reference.leave_one_out(rows, alpha, self.states, self.data, self.vocab_size)
-        return torch.from_numpy(table[place.reshape(-1)])
+        if alpha not in self.tables:
+            self.tables[alpha] = reference.leave_one_out(self.all, alpha, self.states, self.data, self.vocab_size)
+        return torch.from_numpy(self.tables[alpha][self.places(x_t)])
 
     def solver(self, steps):
         return Ancestral(self.schedule, steps, power=1.0)
 
+    def places(self, x):
+        """Of x (B, L) among all sequences."""
+        return x.numpy() @ self.vocab_size ** np.arange(x.shape[1])[::-1]
+
     def law(self, x):
         """How often each state occurs among x (B, L)."""
-        places = x.numpy() @ self.vocab_size ** np.arange(self.states.shape[1])[::-1]
-        return np.bincount(places, minlength=len(self.states)) / len(x)
+        return np.bincount(self.places(x), minlength=len(self.all)) / len(x)
 
 
 class Linear(Reward):
@@ -195,6 +201,9 @@ class Stream:
 
     def rand(self, *shape):
         return torch.rand(self.count, *shape, generator=self.stream, dtype=torch.float64)
+
+    def randint(self, high, *shape):
+        return torch.randint(high, (self.count, *shape), generator=self.stream)
 
 
 def large(*args, **settings):

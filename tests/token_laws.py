@@ -11,6 +11,7 @@ from tests.exact import (
     TABLE,
     TOKENS,
     VOCAB,
+    large,
     task,
     total_variation,
 )
@@ -96,3 +97,8 @@ CHAIN = Chain(6)
 
 def tokens_task(steps=6, **settings):
     return task(TOKENS, TABLE, 1.0, steps, **settings)
+
+
+def many_tokens(steps=6, **settings):
+    """To draw thousands from one stream, where it is the law that is asked for."""
+    return large(TOKENS, TABLE, 1.0, steps, **settings)

@@ -1,7 +1,8 @@
 """One random stream per sample, so that batch size, chunking and the number of devices do not change what is drawn."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,13 +37,17 @@ class Generators:
 
     def rand(self, *shape: int) -> Tensor:
         """Numbers that are uniform in [0, 1): (B, *shape) float64."""
-        draws = [torch.rand(shape, generator=stream, dtype=torch.float64) for stream in self.streams]
-        return torch.stack(draws).to(self.device)
+        return self._filled(torch.empty(len(self), *shape, dtype=torch.float64), Tensor.uniform_)
 
     def randint(self, high: int, *shape: int) -> Tensor:
         """Whole numbers that are uniform in [0, high): (B, *shape) int64."""
-        return torch.stack([torch.randint(high, shape, generator=stream) for stream in self.streams]).to(self.device)
+        return self._filled(torch.empty(len(self), *shape, dtype=torch.int64), partial(Tensor.random_, to=high))
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal numbers: (B, *shape) float32."""
-        return torch.stack([torch.randn(shape, generator=stream) for stream in self.streams]).to(self.device)
+        return self._filled(torch.empty(len(self), *shape), Tensor.normal_)
+
+    def _filled(self, numbers: Tensor, draw: Callable[..., Tensor]) -> Tensor:
+        for row, stream in zip(numbers.unbind(), self.streams, strict=True):
+            draw(row, generator=stream)
+        return numbers.to(self.device)

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from lidar_lightning.backbones import Backbone
 from lidar_lightning.functional import lidar_shift
 from lidar_lightning.guidance import LiDARGuidance, LiDARSettings
 from lidar_lightning.guidance.mask_kernel import kernel_of
 from lidar_lightning.sampling import sample
-from lidar_lightning.schedules import LogLinear
 from lidar_lightning.solvers import Ancestral, SchedulerSolver
 from lidar_lightning.utils.seeding import Generators
 from tests import reference
+from tests.exact import Exact, ExactTokens
 
 SCHEDULER = diffusers.DDIMScheduler(beta_start=1e-4, beta_end=0.02, clip_sample=False)
 MIXTURE = reference.Mixture(
@@ -25,17 +24,6 @@ MIXTURE = reference.Mixture(
 )
 DIRECTION, LAMBDA = np.array([1.0, 0.5]), 0.55
 TILTED = MIXTURE.tilted(DIRECTION, LAMBDA)
-
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Exact(Backbone):
-    """A backbone without a network, of which only `prior` and `predict` are used; subclasses know their data."""
-
-    modality = "numbers"
-
-
-Exact.__abstractmethods__ = frozenset()
 
 
 class ExactMixture(Exact):
@@ -49,23 +37,6 @@ class ExactMixture(Exact):
     def predict(self, x_t, t, condition):
         alpha, sigma = (c[0].item() for c in self.schedule(t.double()))
         return torch.from_numpy(MIXTURE.denoise(x_t.double().numpy(), alpha, sigma)).to(x_t)
-
-
-class ExactTokens(Exact):
-    """The leave-one-out posterior of a distribution over all V^L sequences, by enumeration."""
-
-    def __init__(self, states, data, vocab):
-        super().__init__()
-        self.states, self.data, self.vocab, self.schedule = states, data, vocab, LogLinear()
-
-    def prior(self, generators):
-        return generators.randint(self.vocab, self.states.shape[1])
-
-    def predict(self, x_t, t, condition):
-        alpha = self.schedule(t[:1].double())[0].item()
-        rows, place = np.unique(x_t.numpy(), axis=0, return_inverse=True)
-        table = reference.leave_one_out(rows, alpha, self.states, self.data, self.vocab)
-        return torch.from_numpy(table[place.reshape(-1)])
 
 
 def mixture_bank(n, rng):

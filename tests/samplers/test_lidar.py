@@ -7,12 +7,22 @@ import torch
 
 from lidar_lightning import LiDARGuidance, LiDARSettings, Lookahead
 from lidar_lightning.samplers import LiDAR, LiDARSMC
-from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, TOKENS_TILTED, Linear, Quadratic, task, tilted, total_variation
+from tests.exact import (
+    FIVE,
+    FIVE_FLOW,
+    TABLE,
+    TOKENS,
+    TOKENS_TILTED,
+    Linear,
+    Quadratic,
+    large,
+    task,
+    tilted,
+    total_variation,
+)  # fmt: skip
 
 REWARD = Quadratic(FIVE.means[0])
 LAMBDA = 0.2
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_closed_form_does_not_overshoot():
@@ -31,10 +41,10 @@ def test_particles_make_it_exact(model, reward):
     mean, modes = tilted(model, reward, LAMBDA)
     errors = {}
     for particles in (1, 32):
-        problem = task(model, reward, LAMBDA, steps=60)
-        samples = LiDARSMC(Lookahead(20, 12), particles)(problem, 600)
+        problem = large(model, reward, LAMBDA, steps=60)
+        samples = LiDARSMC(Lookahead(20, 12), particles)(problem, 1000)
         errors[particles] = total_variation(model.frequencies(samples), modes)
-        assert problem.meter.network == 12 * 20 + 600 * particles * 60
+        assert problem.meter.network == 12 * 20 + 1000 * particles * 60
     assert errors[32] < 0.05
     assert errors[32] < errors[1] or errors[1] < 0.03
 
@@ -55,7 +65,7 @@ def test_the_twist_is_the_lookahead_reward():
 def test_particles_make_it_exact_on_tokens():
     errors = []
     for particles in (1, 16):
-        drawn = LiDARSMC(Lookahead(40, 30), particles)(task(TOKENS, TABLE, steps=40), 1500)
+        drawn = LiDARSMC(Lookahead(40, 30), particles)(large(TOKENS, TABLE, steps=40), 1500)
         errors.append(total_variation(TOKENS.law(drawn), TOKENS_TILTED))
     noise = 0.5 * math.sqrt(2 / math.pi) * sum(math.sqrt(p * (1 - p) / 1500) for p in TOKENS_TILTED)
     assert errors[1] < 0.05 + noise < errors[0]

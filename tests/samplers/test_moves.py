@@ -24,9 +24,7 @@ from tests.exact import (
     tilted,
     total_variation,
 )  # fmt: skip
-from tests.token_laws import REWARD, alpha, has_law, product, tokens_task
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.token_laws import REWARD, alpha, has_law, many_tokens, product
 
 
 def proposal(t0, steps):
@@ -62,7 +60,7 @@ def test_noising_and_denoising_is_reversible_and_a_move_keeps_the_rewarded_law(t
 
 @pytest.mark.parametrize("t0", [0.5, 1.0])
 def test_the_sampler_moves_by_this_matrix(t0):
-    given = tokens_task(24)
+    given = many_tokens(24)
     given.solver = Ancestral(TOKENS.schedule, 24)
     states = np.random.default_rng(0).choice(64, 4000, p=DATA)
     x = torch.from_numpy(STATES[states])
@@ -75,7 +73,7 @@ def test_moves_end_in_the_rewarded_law_from_a_poor_bank():
     """A bank of six samples: at first its own errors, after enough moves none."""
     errors = []
     for moves in (0, 2, 16):
-        given = tokens_task(40)
+        given = many_tokens(40)
         drawn = LiDAR(Lookahead(40, 6), restart=0.8, moves=moves)(given, 2000)
         errors.append(total_variation(TOKENS.law(drawn), TOKENS_TILTED))
     assert errors[0] > 0.3 and errors[2] < 0.5 * errors[1] < 0.5 * errors[0]

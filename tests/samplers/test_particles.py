@@ -17,16 +17,15 @@ from tests.exact import (
     VOCAB,
     Linear,
     Table,
+    large,
     task,
     tilted,
     total_variation,
 )
-from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, noise, one_of_two, tilt, tokens_task
+from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, many_tokens, noise, one_of_two, tilt, tokens_task
 
 LINEAR = Linear([0.6, 0.3])
 POTENTIALS = ("diff", "max", "add", "rt")
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def written_out(potential, values):
@@ -56,7 +55,7 @@ def test_twists_follow_the_history_of_each_particle(potential, monkeypatch):
 def test_smc_samples_the_rewarded_tokens(potential):
     target = tilt(CHAIN.law(), REWARD)
     laws = {
-        k: TOKENS.law(SMC(k, potential=potential, every=2, start=1.0, stop=0.0)(tokens_task(), 800)) for k in (1, 16)
+        k: TOKENS.law(SMC(k, potential=potential, every=2, start=1.0, stop=0.0)(many_tokens(), 800)) for k in (1, 16)
     }
     distances = [total_variation(law, target) for law in laws.values()]
     assert distances[0] > 0.2 and distances[1] < 0.05 + noise(target, 800)[0]
@@ -65,7 +64,7 @@ def test_smc_samples_the_rewarded_tokens(potential):
 @pytest.mark.parametrize("potential", POTENTIALS)
 def test_smc_samples_the_rewarded_mixture(potential):
     _, wanted = tilted(FIVE, LINEAR, 1.0)
-    given = task(FIVE, LINEAR, 1.0, 20)
+    given = large(FIVE, LINEAR, 1.0, 20)
     found = FIVE.frequencies(SMC(24, potential=potential)(given, 500))
     assert total_variation(found, wanted) < 0.05 < 0.2 < total_variation(FIVE.weights, wanted)
 
@@ -74,7 +73,7 @@ def test_backward_rollout_samples_the_rewarded_tokens():
     chain = Chain(4)
     target = tilt(chain.law(), REWARD)
     distances = [
-        total_variation(TOKENS.law(BackwardRollout(k, rollouts=2, every=every)(tokens_task(4), 600)), target)
+        total_variation(TOKENS.law(BackwardRollout(k, rollouts=2, every=every)(many_tokens(4), 600)), target)
         for k, every in ((1, 1), (12, 1), (12, 3))
     ]
     assert distances[0] > 0.2 and max(distances[1:]) < 0.05 + noise(target, 600)[0]
@@ -88,9 +87,9 @@ def test_backward_rollout_of_a_constant_is_this_constant():
 
 
 def test_backward_rollout_samples_the_rewarded_mixture():
-    plain = BestOfN(1)(task(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
+    plain = BestOfN(1)(large(FIVE, LINEAR, 1.0, 6, seed=9), 6000)
     wanted = FIVE.frequencies(plain, LINEAR(plain, []).softmax(0))
-    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(task(FIVE, LINEAR, 1.0, 6), 400))
+    found = FIVE.frequencies(BackwardRollout(12, rollouts=2)(large(FIVE, LINEAR, 1.0, 6), 400))
     assert total_variation(found, wanted) < 0.05
 
 
@@ -99,12 +98,12 @@ def test_weights_are_carried_when_resampling_is_skipped():
     law = one_of_two(CHAIN.law(), REWARD)
     for potential in POTENTIALS:
         sampler = SMC(2, threshold=0, potential=potential, every=1, start=1.0, stop=0.0)
-        assert has_law(sampler(tokens_task(), 2000), law)
+        assert has_law(sampler(many_tokens(), 2000), law)
 
 
 def test_keeping_the_best_of_particles_that_are_not_resampled():
     law = best_of(CHAIN.law(), REWARD, 3)
-    assert has_law(SMC(3, threshold=0, keep="best", pooled=False)(tokens_task(), 2000), law)
+    assert has_law(SMC(3, threshold=0, keep="best", pooled=False)(many_tokens(), 2000), law)
 
 
 def test_groups_are_resampled_alone():
@@ -135,7 +134,7 @@ def test_two_particles_come_closer_by_resampling():
     target = tilt(CHAIN.law(), REWARD)
     settings = {"every": 1, "start": 1.0, "stop": 0.0}
     distances = [
-        total_variation(TOKENS.law(SMC(2, threshold=threshold, **settings)(tokens_task(), 4000)), target)
+        total_variation(TOKENS.law(SMC(2, threshold=threshold, **settings)(many_tokens(), 4000)), target)
         for threshold in (0.0, 0.5)
     ]
     assert distances[1] < distances[0]
@@ -156,5 +155,5 @@ class Proposing(ParticleSampler):
 def test_weights_make_up_for_the_proposal():
     chain = Chain(4)
     target = tilt(chain.law(), REWARD)
-    x = Proposing(48)(tokens_task(4), 800)
+    x = Proposing(48)(many_tokens(4), 800)
     assert total_variation(TOKENS.law(x), target) < 0.05 + noise(target, 800)[0]
