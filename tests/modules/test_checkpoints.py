@@ -14,9 +14,6 @@ from recipes import qm9_value
 from tests.conftest import tiny
 from tests.utils.test_weights import flip
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
 
 

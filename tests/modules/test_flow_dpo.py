@@ -17,7 +17,6 @@ from lidar_lightning.utils.seeding import Generators, stream_seed
 from tests.backbones.test_any_pipeline import brightness, make
 from tests.modules.test_lora_training import styled
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = [
     "StableDiffusion3", "QwenImage", "ZImage", "Flux2Klein", "Sana", "Lumina2", "AuraFlow", "StableDiffusion",
     "StableDiffusionXL", "Flux", "PixArtSigma",

@@ -1,6 +1,7 @@
 """A step of DPO on two processes that share the weights of the network, against one process with all of them."""
 
 import os
+import runpy
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lidar_lightning import DPOModule
 from tests.backbones.test_any_pipeline import make
 
 SCRIPT = """
@@ -53,16 +55,20 @@ def items(backbone):
 
 
 @pytest.mark.slow
-def test_a_step_on_shared_weights_is_that_of_whole_ones(tmp_path):
-    for devices in (1, 2):
-        (tmp_path / str(devices)).mkdir()
-        (tmp_path / "step.py").write_text(SCRIPT)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
-        found = subprocess.run(
-            [sys.executable, str(tmp_path / "step.py"), str(tmp_path / str(devices)), str(devices)],
-            env=environment, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert found.returncode == 0, found.stdout + found.stderr
+def test_a_step_on_shared_weights_is_that_of_whole_ones(tmp_path, monkeypatch):
+    script = tmp_path / "step.py"
+    script.write_text(SCRIPT)
+    for devices in "12":
+        (tmp_path / devices).mkdir()
+    monkeypatch.setattr(DPOModule, "step_seed", DPOModule.step_seed)  # which the script replaces
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "1"), "1"])
+    runpy.run_path(str(script))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
+    found = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "2"), "2"],
+        env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
     states = [torch.load(tmp_path / n / "last.ckpt", weights_only=True)["state_dict"] for n in "12"]
     loras = [load_file(tmp_path / n / "lora" / "pytorch_lora_weights.safetensors") for n in "12"]
     for one, two in (states, loras):

@@ -9,8 +9,6 @@ from lidar_lightning import DPOModule, LiDARModule, Lookahead
 from tests.conftest import tiny, tiny_mdlm
 from tests.modules.test_lidar_module import mean, predict, strings
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def module(reward, **settings):
     return LiDARModule(tiny_mdlm(), reward, Lookahead(3, n=40), steps=6, **settings)

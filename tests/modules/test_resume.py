@@ -14,7 +14,6 @@ from lidar_lightning.utils.pictures import save_png
 from tests.conftest import tiny
 from tests.pictures import BRIGHTNESS, backbone
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 8
 
 

@@ -10,8 +10,6 @@ from lidar_lightning.backbones.adapters import LoRA
 from lidar_lightning.rewards import CallableReward
 from tests.pictures import BLUNT, BRIGHTNESS, backbone
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def fit(module, steps=5, **data):
     trainer = L.Trainer(

@@ -14,6 +14,7 @@ import yaml
 
 from datamodules import PromptDataModule
 from lidar_lightning import LiDARModule, Lookahead, SamplingModule
+from lidar_lightning.cli import main
 from lidar_lightning.rewards import CallableReward, Combined
 from lidar_lightning.samplers import (
     SMC,
@@ -182,14 +183,15 @@ def readme_sampler():
     return next(part.split("```")[0] for part in text.split("```python\n") if part.startswith("# batches.py"))
 
 
-def command(folder, out, sampler, steps=6, **trainer):
+def configuration(folder, out, sampler, **trainer):
+    """The arguments of a run on the tiny model, which it saves."""
     tiny().save_pretrained(folder / "tiny")
     (folder / "batches.py").write_text(readme_sampler())
     backbone = {"pretrained_model_name_or_path": str(folder / "tiny")}
     reward = {"class_path": "lidar_lightning.rewards.CallableReward", "init_args": {"path": "tests.conftest:carbons"}}
     arguments = {
         "backbone": {"class_path": "lidar_lightning.UDLM.from_pretrained", "init_args": backbone},
-        "reward": reward, "sampler": sampler, "steps": steps, "out": str(folder / out),
+        "reward": reward, "sampler": sampler, "steps": 6, "out": str(folder / out),
     }  # fmt: skip
     data = {"prompts": ["a", "b", "c", "d"], "samples": 4, "batch_size": 4}
     config = {
@@ -198,16 +200,7 @@ def command(folder, out, sampler, steps=6, **trainer):
         "trainer": {"logger": False, "enable_progress_bar": False, "accelerator": "cpu", **trainer},
     }
     (folder / f"{out}.yaml").write_text(yaml.safe_dump(config))
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "lidar_lightning.cli", "predict", "-c", str(folder / f"{out}.yaml")],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def finished(process):
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    return ["predict", "-c", str(folder / f"{out}.yaml")]
 
 
 @pytest.mark.slow
@@ -232,14 +225,21 @@ def finished(process):
     ],
     ids=["best-of-n", "own", "planned"],
 )
-def test_one_process_two_processes_and_a_kill_draw_the_same(sampler, tmp_path):
-    finished(command(tmp_path, "one", sampler))
-    finished(command(tmp_path, "two", sampler, devices=2, strategy="ddp"))
+def test_one_process_two_processes_and_a_kill_draw_the_same(sampler, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "batches", raising=False)
+    assert main(configuration(tmp_path, "one", sampler)) == 0
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}", "OMP_NUM_THREADS": "1"}
+    two = configuration(tmp_path, "two", sampler, devices=2, strategy="ddp")
+    found = subprocess.run(
+        [sys.executable, "-m", "lidar_lightning.cli", *two], env=environment, capture_output=True, timeout=300
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
     shutil.copytree(tmp_path / "one", tmp_path / "killed")
     for path in (tmp_path / "killed" / "parts").glob("[cd]-*"):
         shutil.rmtree(path)
     (tmp_path / "killed" / "summary.json").unlink()
-    finished(command(tmp_path, "killed", sampler))
+    assert main(configuration(tmp_path, "killed", sampler)) == 0
     one, two, killed = (read_csv(tmp_path / name / "samples.csv") for name in ("one", "two", "killed"))
     pd.testing.assert_frame_equal(one, two)
     pd.testing.assert_frame_equal(one, killed)

@@ -21,7 +21,6 @@ from lidar_lightning.schedules import FlowMatching
 from tests.conftest import tiny
 from tests.pictures import BRIGHTNESS, backbone
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 NAN, INF = math.nan, math.inf
 
 

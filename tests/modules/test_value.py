@@ -18,8 +18,6 @@ from tests.exact import (
 )
 from tests.token_laws import CHAIN, REWARD, noise, tokens_task
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_rollouts_pair_states_with_where_they_end():
     """The last states are one step from the end, and the rewards of equal last states average to what they promise."""

@@ -73,15 +73,18 @@ def readme_example():
 
 
 @pytest.mark.slow
-def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path):
+def test_processes_share_a_comparison_with_an_own_sampler(model, tmp_path, monkeypatch):
     (tmp_path / "batches.py").write_text(readme_example())
     model.save_pretrained(tmp_path / "model")
-    for out, processes in (("one", "1"), ("two", "2")):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "batches", raising=False)
+    environment = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}", "OMP_NUM_THREADS": "1"}
+    for out in ("one", "two"):
         text = CONFIG.format(model=tmp_path / "model", out=tmp_path / out, own="batches.Batches")
-        (tmp_path / "compare.yaml").write_text(text)
-        command = [sys.executable, "-m", "lidar_lightning.cli", "compare", "--config", "compare.yaml"]
-        environment = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{tmp_path}", "OMP_NUM_THREADS": "1"}
-        subprocess.run([*command, "--processes", processes], cwd=tmp_path, env=environment, check=True, timeout=300)
+        (tmp_path / f"{out}.yaml").write_text(text)
+    assert main(["compare", "--config", str(tmp_path / "one.yaml"), "--processes", "1"]) == 0
+    command = [sys.executable, "-m", "lidar_lightning.cli", "compare", "--config", "two.yaml", "--processes", "2"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
     rows = [json.loads((tmp_path / out / "summary.json").read_text())["methods"] for out in ("one", "two")]
     assert list(rows[0]) == ["vanilla", "best-of-n @ 8", "own @ 8"]
     assert all(rows[0][row][key] == rows[1][row][key] for row in rows[0] for key in ("reward", "nfe"))
