@@ -1,9 +1,10 @@
-"""Fixtures: a single thread, a small random UDLM, and a reward that scores any string."""
+"""Fixtures: a small random UDLM, and a reward that scores any string. All is run by one thread, and without network."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # Tensors are small here: more threads only wait for each other.
 
 import pytest
 import torch
@@ -38,15 +39,6 @@ def tiny_mdlm(seed: int = 0, length: int = 12, redraw: float = 0.0) -> MDLM:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=1, help="how often test_kills.py kills each command")
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Where tensors are small, more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -14,8 +14,6 @@ from lidar_lightning.samplers.task import Task
 from tests.conftest import tiny, tiny_mdlm
 from tests.modules.test_lidar_module import predict, strings
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RING = "C1CC1"
 
 

@@ -15,7 +15,6 @@ from lidar_lightning.solvers.stock import replaced
 from lidar_lightning.utils.seeding import Generators
 from tests.backbones.test_any_pipeline import make
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 DEDICATED = ["StableDiffusion", "StableDiffusionXL", "StableDiffusion3", "Flux"]
 MODERN = ["QwenImage", "ZImage", "Flux2Klein", "Sana", "Lumina2", "AuraFlow", "PixArtSigma"]
 PROMPTS = ["a cat", "a cat on a dog"]

@@ -32,7 +32,7 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture
-def refused(home, capsys, monkeypatch, one_thread):
+def refused(home, capsys, monkeypatch):
     """Runs a command that must end with exit code 2 and one line that holds the message, and must lose nothing."""
 
     def attempt(message: str, *arguments: str) -> None:

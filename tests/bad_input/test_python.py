@@ -71,7 +71,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_python(name, one_thread):
+def test_python(name):
     make, message = ROWS[name]
     with pytest.raises(ValueError) as refused:
         make()

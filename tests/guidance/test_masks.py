@@ -15,8 +15,6 @@ from tests import reference
 from tests.exact import DATA, LENGTH, STATES, VOCAB, large
 from tests.masks import CLEAN, MASK, MODEL, NOISED, POWERS, SCORES, TABLE, TILTED, TV, ExactMasks, product, sampler_law
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 COUNTS = np.random.default_rng(4).multinomial(500, DATA)
 BANK = np.repeat(np.arange(64), COUNTS)
 

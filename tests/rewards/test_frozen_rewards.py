@@ -12,7 +12,6 @@ from lidar_lightning.samplers.task import FIRST
 from tests.exact import LENGTH, SCORES, TOKENS, VOCAB, Table, task
 
 OTHER = 10 * np.random.default_rng(8).standard_normal(64) + 40
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def parts():

@@ -14,7 +14,6 @@ from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, matrix, tok
 QUADRATIC = Quadratic(FIVE.means[0])
 own_beams = partial(BeamSearch, pooled=False)
 """That keep the best of each sample's own, as published."""
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def best_first(pairs, values, n):

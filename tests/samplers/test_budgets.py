@@ -31,7 +31,6 @@ from tests.exact import DIFFUSION, FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, ta
 from tests.pictures import BRIGHTNESS, backbone
 
 QUADRATIC = Quadratic(FIVE.means[0])
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tokens(steps, **settings):

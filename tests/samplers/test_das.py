@@ -10,8 +10,6 @@ from lidar_lightning.samplers.smc import Look
 from tests.exact import FIVE, TABLE, TOKENS, Linear, large, task, tilted, total_variation
 from tests.samplers.test_gradient import LAMBDA, QUADRATIC, outcome
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class TestDAS:
     def test_converges_to_the_rewarded_distribution(self):

@@ -9,8 +9,6 @@ from tests.pictures import backbone, pictures
 from tests.pipelines import build
 from tests.samplers.test_gradient import QUADRATIC
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class TestDATE:
     def spied(self, monkeypatch, model, sampler, count=2):

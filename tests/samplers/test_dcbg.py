@@ -1,13 +1,10 @@
 """D-CBG, against its own definition written out over the states."""
 
 import numpy as np
-import pytest
 
 from lidar_lightning.samplers.dcbg import DCBG
 from tests.exact import LENGTH, STATES, VOCAB, total_variation
 from tests.token_laws import CHAIN, Chain, has_law, product, tokens_task
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def guided_matrices(chain, gamma):

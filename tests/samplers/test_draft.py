@@ -12,7 +12,6 @@ from tests.pictures import BRIGHTNESS, backbone
 from tests.token_laws import CHAIN, REWARD, best_of, has_law, matrix, tokens_task
 
 QUADRATIC = Quadratic(FIVE.means[0])
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(law, matrices):

@@ -16,9 +16,6 @@ from lidar_lightning.samplers.universal import UniversalGuidance
 from lidar_lightning.solvers import GaussianAncestral
 from tests.exact import DIFFUSION, FIVE, FIVE_FLOW, ExactMixture, Quadratic, large, task, tilted, total_variation
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 QUADRATIC, LAMBDA = Quadratic(FIVE.means[0]), 0.2
 
 

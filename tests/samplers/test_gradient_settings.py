@@ -16,8 +16,6 @@ from tests.pictures import BLUNT, backbone, brightness, pictures
 from tests.pipelines import build
 from tests.samplers.test_gradient import LAMBDA, QUADRATIC
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(
     ("sampler", "temperature"),

@@ -10,7 +10,6 @@ from tests.exact import FIVE, TABLE, TOKENS, Quadratic, task, total_variation
 from tests.token_laws import CHAIN, REWARD, Chain, has_law, noise, one_of_two, tilt, tokens_task
 
 QUADRATIC = Quadratic(FIVE.means[0])
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(("n", "count"), [(3, 5), (2.4, 5), (1, 4)])

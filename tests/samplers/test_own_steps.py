@@ -37,7 +37,6 @@ MAKERS = {
     "lidar": lambda **own: LiDAR(Lookahead(2, 10), **own),
     "lidar+smc": lambda **own: LiDARSMC(Lookahead(2, 10), 3, **own),
 }
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", MAKERS)

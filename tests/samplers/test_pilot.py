@@ -17,8 +17,6 @@ from tests.token_laws import CHAIN, REWARD, best_of, one_of_two, tilt, tokens_ta
 
 CALLS, COUNT = 40, 8
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_distance_is_that_of_scipy():
     rng = torch.Generator().manual_seed(0)

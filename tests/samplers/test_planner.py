@@ -22,8 +22,6 @@ TASKS = {
     "tokens": lambda **given: task(TOKENS, TABLE, **given),
 }
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def splits(lookaheads=(2, 8), targets=(2, 8, 32), **settings):
     """LiDAR with other numbers of lookahead and target steps, by name."""

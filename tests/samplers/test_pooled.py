@@ -24,8 +24,6 @@ TASKS = {
     "mixture": lambda **given: task(FIVE, Quadratic(FIVE.means[0]), 0.2, 6, **given),
 }
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def ends(given):
     """Records what the task scores, of which the last are all candidates: the list of (samples, utilities)."""

@@ -11,8 +11,6 @@ from tests.exact import FIVE, TABLE, TOKENS, task
 from tests.samplers.test_search import LINEAR
 from tests.token_laws import Chain, best_of, has_law, tokens_task
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(("calls", "starts"), [(14, 2), (9, 1), (25, 4)])
 def test_rbf_is_its_own_definition(calls, starts):

@@ -16,8 +16,6 @@ from tests.exact import FIVE, TABLE, TOKENS, ExactMixture, Linear, task
 from tests.token_laws import CHAIN, has_law, one_of_two, tokens_task
 from tests.token_laws import REWARD as VALUES
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 REWARD = Linear([0.6, 0.3])
 
 

@@ -41,9 +41,6 @@ from tests.exact import (
 )
 from tests.token_laws import CHAIN, REWARD, Chain, best_of, has_law, noise, one_of_two, tilt, tokens_task
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 LINEAR = Linear([0.6, 0.3])
 
 

@@ -11,8 +11,6 @@ from lidar_lightning.samplers import VerifierThreshold
 from tests.exact import FIVE, FIVE_FLOW, TABLE, TOKENS, Quadratic, task
 from tests.token_laws import REWARD, Chain, best_of, has_law, tokens_task
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize(
     ("calls", "starts", "threshold"), [(14, 2, 0.5), (9, 1, 0.0), (20, 3, 1.2), (9, 1, -9.0), (9, 1, 9.0)]

@@ -1,7 +1,6 @@
 """Fixed tokens, by enumeration: samples must have the law of the data, or of the rewarded data, given those tokens."""
 
 import numpy as np
-import pytest
 import torch
 
 from lidar_lightning import LiDARGuidance, LiDARSettings
@@ -11,8 +10,6 @@ from tests import masks, reference
 from tests.exact import DATA, STATES, TOKENS, VOCAB
 from tests.masks import CLEAN, MASK, MODEL, NOISED, SCORES, TV
 from tests.token_laws import product
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 FIXED = torch.tensor([-1, 2, -1])
 HOLD = STATES[:, 1] == 2

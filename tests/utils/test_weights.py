@@ -11,8 +11,6 @@ from lidar_lightning.backbones.loading import load_network
 from tests.conftest import tiny
 from tests.pipelines import build
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def flip(path, place=0.5):
     """Changes one bit of a file."""
