@@ -72,7 +72,8 @@ def test_config_builds_its_objects(path, monkeypatch, pipelines):
     extra = [f"{source}={pipelines / model}", "--trainer.precision=32"] if model else []
     cli = LidarCLI(
         L.LightningModule, L.LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-        save_config_kwargs={"overwrite": True}, args=[command, "-c", str(path), "--trainer.accelerator=cpu", *extra],
+        save_config_kwargs={"overwrite": True}, commands=[command],
+        args=[command, "-c", str(path), "--trainer.accelerator=cpu", *extra],
     )  # fmt: skip
     owner = cli.datamodule if path.stem == "value" else cli.model
     assert owner.backbone.schedule is not None and cli.datamodule is not None

@@ -6,12 +6,15 @@ import torch
 
 from lidar_lightning import UDLM, BankStore, Lookahead, ValueModule
 from lidar_lightning.utils.progress import working
+from lidar_lightning.utils.smiles_io import read_smiles
 from recipes import demo, qm9_dpo, qm9_pretrain, qm9_value
 from tests.conftest import tiny
 
 
 def test_pretraining_runs_resumes_and_exports(tmp_path):
+    (tmp_path / "some.smi").write_text("\n".join(read_smiles()[::20]))
     settings = {"out": str(tmp_path), "width": 32, "layers": 1, "batch_size": 32, "compile": False, "save_every": 4}
+    settings |= {"data": str(tmp_path / "some.smi")}
     qm9_pretrain.main(**settings, steps=4)
     first = torch.load(tmp_path / "last.ckpt", weights_only=True)
     folder = qm9_pretrain.main(**settings, steps=8)
@@ -50,12 +53,12 @@ def test_a_training_counts_its_steps_in_the_line_around_it_and_alone_has_a_bar(
 
 @pytest.mark.slow
 def test_demo_shows_the_whole_workflow(tmp_path, capfd):
-    report = demo.molecules(str(tmp_path / "demo"), samples=48, n=96, lookahead_steps=8, dpo_steps=4)
+    report = demo.molecules(str(tmp_path / "demo"), samples=24, n=48, lookahead_steps=8, dpo_steps=4)
     printed = capfd.readouterr()
     assert "Epoch" not in printed.out and len(printed.out.splitlines()) <= 9  # the table of four methods
     summary = json.loads((tmp_path / "demo" / "summary.json").read_text())
     assert list(summary["methods"]) == ["vanilla", "lidar", "dpo", "dpo+lidar"]
     for row in summary["methods"].values():
         assert {"reward", "valid", "unique", "novel", "nfe", "seconds"} <= row.keys()
-    assert summary["methods"]["lidar"]["nfe"] == 96 * 8 / 48 + 6 * 5 and summary["methods"]["vanilla"]["nfe"] == 32
+    assert summary["methods"]["lidar"]["nfe"] == 48 * 8 / 24 + 6 * 5 and summary["methods"]["vanilla"]["nfe"] == 32
     assert "dpo+lidar" in Path(report).read_text()
