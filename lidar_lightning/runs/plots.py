@@ -10,7 +10,10 @@ from lidar_lightning.runs.data import Method, Run, column_values, method_colours
 
 
 def histograms(run: Run, reward: str) -> str:
-    """Histograms of one reward on common axes: a row for each method, under one for its lookaheads if it has any."""
+    """Histograms of one reward on common axes: a row for each method, under one for its lookaheads if it has any.
+
+    Where all values are the same, a sentence says so instead.
+    """
     found: list[tuple[str, str, np.ndarray]] = []
     for method in run.methods:
         if (before := method.earlier(reward)) is not None:
@@ -21,10 +24,12 @@ def histograms(run: Run, reward: str) -> str:
     if not len(every):
         return '<p class="note">No valid sample has a finite score.</p>'
     low, high = every.min(), every.max()
+    if low == high:
+        return f'<p class="note">All {len(every):,} are {low:g}.</p>'
     if (every == every.round()).all() and high - low <= 40:
         edges = np.arange(low - 0.5, high + 1)
     else:
-        edges = np.linspace(low, high, 41) if high > low else np.array([low - 0.5, low + 0.5])
+        edges = np.linspace(low, high, 41)
     shares = [np.histogram(values, edges)[0] / max(len(values), 1) for *_, values in found]
     top, width, row = max(share.max() for share in shares), 440, 84
     scale = width / (edges[-1] - edges[0])

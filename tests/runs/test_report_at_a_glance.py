@@ -68,6 +68,14 @@ def test_whole_numbers_are_marked_at_whole_numbers(tmp_path):
     assert re.findall('text-anchor="middle">(.*?)<', chart) == ["0", "1"]
 
 
+def test_equal_values_are_a_sentence_and_no_histogram(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "samples.csv").write_text("\n".join([HEAD, *(f"p,{i},{'C' * (i + 1)},2" for i in range(4))]))
+    (tmp_path / "summary.json").write_text(json.dumps({"methods": {"a": {"reward": 2.0}}}))
+    figure = write_report(tmp_path).read_text().split("<figcaption>rings</figcaption>")[1].split("</figure>")[0]
+    assert "All 4 are 2." in figure and "<svg" not in figure
+
+
 def test_decimals_that_are_zero_in_a_whole_column_are_left_out(tmp_path):
     rows = {"a": {"reward": 1.25, "calls": 42.5, "w1": 0.1234}, "b": {"reward": 2.0, "calls": 32, "w1": 1.0}}
     (tmp_path / "summary.json").write_text(json.dumps({"methods": rows}))
