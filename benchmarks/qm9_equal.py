@@ -79,21 +79,29 @@ def drawn(backbone: UDLM, sampler: Sampler, task: Task, count: int) -> dict[str,
 
 
 def plain(folder: Path, backbone: UDLM, reward: Reward, count: int) -> dict[str, Tensor]:
-    """Plain samples of the task's solver, with their rewards and NELBO, which stand for the model's own law."""
+    """Plain samples of the task's solver, with their rewards and NELBO, which stand for the model's own law.
+
+    They are in a file beside this one, or are drawn into it, part by part.
+    """
 
     def part(seed: int) -> dict[str, Tensor]:
         task = Task(backbone, backbone.random_solver(STEPS), reward, seed=seed, batch_size=BATCH)
         found = drawn(backbone, BestOfN(1), task, PART)
         with bfloat16(backbone):
-            return found | {"nelbo": nelbo_of(backbone, found["samples"].long(), seed=seed)}
+            return {"samples": found["samples"], "nelbo": nelbo_of(backbone, found["samples"].long(), seed=seed)}
 
-    parts = []
-    for seed in tqdm(range(REFERENCE_SEED, REFERENCE_SEED + count // PART), desc="plain samples", unit="part"):
-        found = kept(folder / "plain" / f"{seed}.safetensors", lambda seed=seed: part(seed))
-        strings = backbone.decode(found["samples"].long())
-        valid = torch.tensor([parse(text) is not None for text in strings])
-        parts.append({"values": values_of(reward, strings), "nelbo": found["nelbo"], "valid": valid})
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def whole() -> dict[str, Tensor]:
+        seeds = tqdm(range(REFERENCE_SEED, REFERENCE_SEED + count // PART), desc="plain samples", unit="part")
+        parts = [kept(folder / "plain" / f"{seed}.safetensors", lambda seed=seed: part(seed)) for seed in seeds]
+        bounds = torch.cat([part["nelbo"] for part in parts]).float()
+        return {"samples": torch.cat([part["samples"] for part in parts]), "nelbo": bounds}
+
+    redraw = backbone.random_solver(STEPS).redraw
+    name = f"qm9-plain-{count}-{backbone.fingerprint()}-redraw-{redraw:g}.safetensors"
+    found = kept(Path(__file__).with_name(name), whole)
+    strings = backbone.decode(found["samples"].long())
+    valid = torch.tensor([parse(text) is not None for text in strings])
+    return {"values": values_of(reward, strings), "nelbo": found["nelbo"], "valid": valid}
 
 
 def values_of(reward: Reward, strings: list[str]) -> Tensor:
