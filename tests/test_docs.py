@@ -4,6 +4,7 @@ What runs for long is made small (`SMALL`), and runs of the command line stop wh
 """
 
 import contextlib
+import importlib
 import json
 import re
 import runpy
@@ -44,6 +45,7 @@ SMALL = {
     "lidar_lookaheads=50": "lidar_lookaheads=2",
     "(steps=8, n=12)(task, 64)": "(steps=8, n=200)(task, 64)",
 }  # fmt: skip
+API = (ROOT / "docs/api.md").read_text()
 KNOWN = {"git", "cd", "pip", "python"}
 """Programs whose commands are not run."""
 
@@ -231,3 +233,17 @@ def test_links_lead_to_files_and_headings(path):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+PUBLIC = ("", ".backbones", ".guidance", ".lookahead", ".modules", ".pretraining", ".rewards", ".samplers", ".solvers")
+
+
+@pytest.mark.parametrize("package", [*(f"lidar_lightning{name}" for name in PUBLIC), "datamodules"])
+def test_the_api_page_has_every_public_name(package):
+    shown = set()
+    for path, members in re.findall(r"^::: ([\w.]+)\n(?: +options: \{members: \[(.*?)\])?", API, re.M):
+        home, _, name = path.rpartition(".")
+        inside = hasattr(importlib.import_module(home), "__all__") and name in importlib.import_module(home).__all__
+        module = None if inside or name[0].isupper() else importlib.import_module(path)
+        shown |= {name} if module is None else set(members.split(", ") if members else vars(module))
+    assert set(importlib.import_module(package).__all__) <= shown
