@@ -29,9 +29,10 @@ def call(function: Callable[..., Any], arguments: Sequence[str]) -> None:
 
 def configured(command: str, arguments: Sequence[str]) -> None:
     """Runs a command that takes a configuration; --help-all shows the whole help of its parser."""
-    from lidar_lightning.commands.configs import with_paths
+    from lidar_lightning.commands.configs import check_command, with_paths
     from lidar_lightning.commands.lightning import Parser, lightning_command
 
+    check_command(command, arguments)
     given = ["--help" if argument == "--help-all" else argument for argument in with_paths(arguments)]
     if command in LIGHTNING:
         lightning_command([command, *given])

@@ -7,7 +7,7 @@ from typing import Any
 
 from lidar_lightning.runs.report import write_report
 from lidar_lightning.runs.terminal import table
-from lidar_lightning.utils.files import expand, write_atomically
+from lidar_lightning.utils.files import check_folder, expand, write_atomically
 from lidar_lightning.utils.progress import working
 from recipes import qm9_dpo, qm9_lidar, shapes
 from recipes.picture import before_after
@@ -86,7 +86,7 @@ def collect(folder: Path, header: dict[str, Any], shown: tuple[str, ...]) -> str
 
 def main(out: str = "outputs/demo", seed: int = 0) -> str:
     """Draws molecules into `out`, then pictures into `out`/shapes; returns a text that says where to look."""
-    folder = expand(out)
+    folder = check_folder(expand(out))
     reports = molecules(out, seed=seed), pictures(str(folder / "shapes"), seed=seed)
     drawn = before_after(folder, folder / "shapes", folder / "before-after.png")
     return "\nLook at " + "\n        ".join((*reports, str(drawn)))

@@ -30,7 +30,8 @@ def find_config(name: str) -> Path:
     plain = name.removeprefix("configs/").removesuffix(SUFFIX)
     if name in known:
         return known[name]
-    near = [plain] if plain in known else difflib.get_close_matches(plain, known, 3, 0.6)
+    inside = [one for one in known if one.startswith(f"{plain.rstrip('/')}/")]
+    near = [plain] if plain in known else inside or difflib.get_close_matches(plain, known, 3, 0.6)
     hint = f"did you mean {' or '.join(near)}?" if near else "`lidar config` lists those that ship"
     why = "Path is not a file" if Path(name).exists() else "File does not exist"
     raise ValueError(f"no configuration {name!r}: it is neither a file nor the name of one that ships ({why}); {hint}")
@@ -48,6 +49,18 @@ def with_paths(arguments: Sequence[str]) -> Iterator[str]:
         else:
             yield argument
         named = not named and argument in ("-c", "--config")
+
+
+def check_command(command: str, arguments: Sequence[str]) -> None:
+    """Raises ValueError if a shipped configuration is for another command, or one is given without -c."""
+    known = shipped()
+    if arguments and not arguments[0].startswith("-"):
+        raise ValueError(f"options begin with -: give a configuration as `lidar {command} -c {arguments[0]}`")
+    for option, name in zip(arguments, arguments[1:], strict=False):
+        if option in ("-c", "--config") and name in known and not Path(name).exists():
+            takes = described(name, known[name])[1]
+            if takes and takes != {"validate": "fit"}.get(command, command):
+                raise ValueError(f"{name} is a configuration of `lidar {takes}`: run `lidar {takes} -c {name}`")
 
 
 def described(name: str, path: Path) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """`lidar sample`: `lidar predict` with the shipped configuration of a model, without a YAML."""
 
 import argparse
+import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,12 @@ Settings are those of the shipped configuration of the model, which `lidar confi
 `lidar predict -c OUT/config.yaml` takes what this command writes."""
 
 
+NO_MODEL = (
+    "--model is missing: give udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux, which ship, a folder, or "
+    "OWNER/REPOSITORY"
+)
+
+
 class Options(argparse.ArgumentParser):
     """A parser that raises an error where it would print its usage and exit."""
 
@@ -38,7 +45,8 @@ class Options(argparse.ArgumentParser):
         return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        error = argparse.ArgumentError(None, message)
+        missing = message.startswith("the following arguments are required")
+        error = argparse.ArgumentError(None, NO_MODEL if missing else message)
         error.options = list(self._option_string_actions)  # type: ignore[attr-defined]
         raise error
 
@@ -79,8 +87,11 @@ def options() -> Options:
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """Reads a configuration as a dictionary."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Reads a configuration as a dictionary. Raises ValueError, naming the file, if it is no YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"the configuration {path} is no YAML: {error}") from error
 
 
 def arguments_of(settings: Any, part: str) -> dict[str, Any]:
@@ -118,6 +129,8 @@ def config_of(model: str) -> Path:
         "FluxPipeline": "flux",
     }
     if kind not in kinds:
+        if near := difflib.get_close_matches(model, [name for name in names if name and "/" not in name], 1, 0.7):
+            raise ValueError(f"no shipped configuration is known for the model {model!r}: did you mean {near[0]}?")
         raise ValueError(
             f"no shipped configuration is known for the model {model!r}: say whose settings to take, with --config "
             f"NAME ({', '.join(ours)}) or --config FILE"
@@ -142,9 +155,14 @@ def composed(arguments: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         ValueError: if no configuration is known for the model, if the one that is given draws no samples, if a prompt
-            is missing, or if the seed is negative.
+            is missing, if an option is empty, or if the seed is negative.
     """
     given = options().parse_args(list(arguments))
+    if given.model == "":
+        raise ValueError(NO_MODEL)
+    for name in ("reward", "keep", "out", "ckpt_path", "config"):
+        if getattr(given, name) == "":
+            raise ValueError(f"--{name} is empty: give it a value, or leave it out")
     if given.seed < 0:
         raise ValueError(f"--seed must be at least 0, got {given.seed}")
     settings = settings_of(find_config(given.config) if given.config else config_of(given.model))

@@ -91,9 +91,7 @@ class ValueModule(TrainingModule):
         """
         checkpoint = read_checkpoint(path)
         if "value" not in checkpoint:
-            raise ValueError(
-                f"the checkpoint {path} is not of a ValueModule: `lidar fit -c configs/qm9/value.yaml` makes one"
-            )
+            raise ValueError(f"the checkpoint {path} is not of a ValueModule: `lidar fit -c qm9/value` makes one")
         check_finite_weights(f"the checkpoint {path}", checkpoint["state_dict"])
         module = cls(**checkpoint["value"])
         module.load_state_dict(checkpoint["state_dict"])

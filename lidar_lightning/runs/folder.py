@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from lidar_lightning.runs.parts import Part, join, load_part, mean_steps, save_part
-from lidar_lightning.utils.files import expand, sweep, write_atomically
+from lidar_lightning.utils.files import check_folder, expand, sweep, write_atomically
 from lidar_lightning.utils.pictures import grid, read_picture, save_png, slug
 from lidar_lightning.utils.tables import write_csv
 
@@ -58,7 +58,8 @@ class RunFolder:
         self._last: tuple[Path, Part] | None = None
 
     def open(self) -> None:
-        """Begins or continues the run. Raises ValueError if the folder holds a run of other settings."""
+        """Begins or continues the run. Raises ValueError if the folder is a file or holds a run of other settings."""
+        check_folder(self.folder)
         for place in (self.folder, *(self.folder / name for name in WRITTEN), *(self.folder / "parts").glob("*")):
             sweep(place)
         path = self.folder / "run.json"

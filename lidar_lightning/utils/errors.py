@@ -106,7 +106,10 @@ def _said(links: list[BaseException], homes: Sequence[str]) -> str:
     if text.startswith("Import path "):
         return f"{text}: give the path of one"
     if text.startswith("the following arguments are required"):
-        takes = "--config" in [string for link in links for string in getattr(link, "options", ())]
+        if paths:
+            return f"{paths[-1]} needs {text.partition(': ')[2]}: give a class_path, and this among its init_args"
+        given, names = _options(links), text.partition(": ")[2].split(", ")
+        takes = "--config" in given and f"--{names[0].rpartition('.')[2]}" in given
         return f"{text}{': give a configuration, -c NAME or FILE, or these as options' * takes} (see --help)"
     if text.startswith("Unexpected config"):
         return f"a configuration is a YAML of keys and values, got {text.partition(':')[2].strip() or 'nothing'}"
@@ -134,9 +137,14 @@ def _closest_class(path: str, homes: Sequence[str]) -> str:
     for home in homes:
         for name in importlib.import_module(home).__all__:
             classes.setdefault(name, f"{home}.{name}")
-    near = difflib.get_close_matches(path.rpartition(".")[2], classes, 3, 0.7)
-    known = " or ".join(classes[name] for name in near)
-    return f"did you mean {known}?" if near else "give an import path such as lidar_lightning.LiDARModule"
+    place, _, last = path.rpartition(".")
+    near = difflib.get_close_matches(last, classes, 3, 0.7)
+    if near:
+        return f"did you mean {' or '.join(classes[name] for name in near)}?"
+    if place in homes:
+        there = [name for name in classes if name[0].isupper() and classes[name] == f"{place}.{name}"]
+        return f"there are {', '.join(there)}, and import paths of your own"
+    return "give an import path such as lidar_lightning.LiDARModule"
 
 
 def _parameters(path: str) -> list[str]:

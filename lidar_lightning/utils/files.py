@@ -30,6 +30,14 @@ def check_name(what: str, name: str) -> str:
     return name
 
 
+def check_folder(folder: Path) -> Path:
+    """Returns a folder that will be written into, and raises ValueError if a file stands in its place or in its way."""
+    for place in (folder, *folder.parents):
+        if place.is_file():
+            raise ValueError(f"cannot write into the folder {folder}: {place} is a file; give another folder as out")
+    return folder
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes under a temporary name, then renames. If that fails, nothing is left behind and OSError names the path.
 

@@ -137,6 +137,7 @@ def test_predict(refused, option, message):
         (["predict", "-c"], "expected one argument"),
         (["demo", "--steps", "3"], "there is no option --steps"),
         (["demo", "--seed", "x"], "seed: expected int, got x"),
+        (["demo", "--out", "run.yaml"], "run.yaml is a file; give another folder as out"),
         (["report"], "the following arguments are required: run"),
         (["report", "run"], "holds no summary.json"),
         (["report", "nowhere"], "'nowhere' is not a folder"),

@@ -52,10 +52,34 @@ def test_names_become_paths_wherever_they_stand(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, message", [(["nothing"], "no configuration 'nothing'"), (["a", "b"], "takes one name, got a b")]
+    "arguments, message",
+    [
+        (["nothing"], "no configuration 'nothing'"),
+        (["a", "b"], "takes one name, got a b"),
+        (["qm9-masks"], "did you mean qm9-masks/"),
+    ],
 )
 def test_bad_names_are_one_line(arguments, message, capsys):
     assert main(["config", *arguments]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["predict", "qm9/lidar"], "give a configuration as `lidar predict -c qm9/lidar`"),
+        (
+            ["rounds", "-c", "qm9/lidar"],
+            "qm9/lidar is a configuration of `lidar predict`: run `lidar predict -c qm9/lid",
+        ),
+        (["predict", "--config", "qm9/rounds"], "run `lidar rounds -c qm9/rounds`"),
+        (["fit", "-c", "shapes/compare"], "run `lidar compare -c shapes/compare`"),
+        (["validate", "-c", "qm9/lidar"], "run `lidar predict -c qm9/lidar`"),
+    ],
+)
+def test_a_configuration_of_another_command_is_named(arguments, message, capsys):
+    assert main(arguments) == 2
     printed = capsys.readouterr().err
     assert message in printed and printed.count("\n") == 1
 

@@ -68,12 +68,22 @@ def test_a_reward_is_a_class_or_a_function():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--samples", "4"], "the following arguments are required: --model"),
+        (["--samples", "4"], "--model is missing: give udlm-qm9-small, mdlm-qm9-small, shapes-sd or shapes-flux"),
+        (["--model", ""], "--model is missing"),
+        (["a circle", "--model", "shapes_sd"], "did you mean shapes-sd?"),
+        ([" ", "--model", "shapes-sd"], "prompt 0 is ' '"),
         (["--model", "some/model"], "no shipped configuration is known for the model 'some/model': say whose"),
         (["--model", "shapes-sd"], "give shapes-sd a prompt"),
         (["--model", "udlm-qm9-small", "--samples", "x"], "invalid int value: 'x'"),
         (["--model", "udlm-qm9-small", "--samples", "0"], "samples and batch_size must be at least 1, got 0"),
         (["--model", "udlm-qm9-small", "--reward", "RingCont"], "did you mean lidar_lightning.rewards.RingCount?"),
+        (["--model", "udlm-qm9-small", "--reward", "Nonsense"], "there are ADMET, QED, "),
+        (["--model", "udlm-qm9-small", "--reward", ""], "--reward is empty"),
+        (["--model", "udlm-qm9-small", "--reward", "ADMET"], "rewards.ADMET needs endpoint: give a class_path"),
+        (["--model", "udlm-qm9-small", "--out", ""], "--out is empty"),
+        (["--model", "udlm-qm9-small", "--out", "taken"], "taken is a file; give another folder as out"),
+        (["--model", "udlm-qm9-small", "--out", "taken/in"], "taken is a file; give another folder as out"),
+        (["--model", "udlm-qm9-small", "-c", "taken"], "the configuration taken is no YAML"),
         (["--model", "udlm-qm9-small", "--seed", "-1"], "--seed must be at least 0, got -1"),
         (["--model", "udlm-qm9-small", "-c", "qm9/compare"], "--config qm9/compare draws no samples"),
         (["--model", "udlm-qm9-small", "-c", "qm9/dpo"], "--config qm9/dpo draws no samples"),
@@ -84,6 +94,7 @@ def test_a_reward_is_a_class_or_a_function():
 )
 def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("taken").write_text("x: [1")
     assert main(["sample", *arguments]) == 2
     printed = capsys.readouterr().err
     assert message in printed and printed.count("\n") == 1, printed

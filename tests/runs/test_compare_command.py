@@ -36,7 +36,7 @@ VALUE = """
 
 
 def test_a_fitted_value_serves_svdd_from_yaml(model, tmp_path, monkeypatch):
-    """`lidar fit -c configs/qm9/value.yaml`, then the entry that its first lines show."""
+    """`lidar fit -c qm9/value`, then the entry that its first lines show."""
     model.save_pretrained(tmp_path / "model")
     config = Path(__file__).parents[2] / "configs" / "qm9" / "value.yaml"
     options = {
