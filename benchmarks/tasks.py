@@ -1,9 +1,8 @@
-"""Goal-directed tasks of nine heavy atoms at equal scoring calls: `python -m benchmarks.tasks --table FILE`.
+"""Goal-directed tasks of nine heavy atoms at equal scoring calls: `python -m benchmarks.tasks --table tasks`.
 
-Every different molecule that a method has scored is one call, as PMO counts (Gao et al., arXiv 2206.12411). Each cell,
-a method on a task with a seed, is kept in `--out`, so that a killed run goes on where it stopped; the table is written
-after each one from all so far, and with `--draw false` from what there is. The genetic algorithm needs
-`pip install mol-ga`.
+Every different molecule that a method has scored is one call, as PMO counts (Gao et al., arXiv 2206.12411). What each
+cell, a method on a task with a seed, has asked is kept in `--out`, so that a killed run goes on where it stopped, and
+its row in NAME.csv beside this file, from which NAME.md is written. The genetic algorithm needs `pip install mol-ga`.
 """
 
 import logging
@@ -13,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from jsonargparse import auto_cli
+from tqdm.auto import tqdm
 
+from benchmarks.equal import Rows
 from benchmarks.task_methods import METHODS, Cell
 from lidar_lightning.evaluation.quality import fingerprint_diversity
 from lidar_lightning.rewards import GuacaMol
@@ -50,14 +51,9 @@ def measured(table: pd.DataFrame, calls: int) -> dict[str, float]:
     }
 
 
-def place(out: Path, task: str, method: str, seed: int) -> Path:
-    """The file of a cell."""
-    return out / task / method / f"{seed}.csv"
-
-
 def cell(out: Path, task: str, method: str, seed: int, calls: int) -> pd.DataFrame:
     """What a method asked, in order: made unless it is on disk."""
-    path = place(out, task, method, seed)
+    path = out / task / method / f"{seed}.csv"
     if not path.exists():
         objective = Remembered(GuacaMol(task))
         METHODS[method](Cell(objective, seed, calls, path.with_suffix(""), out / "shared"))
@@ -68,7 +64,8 @@ def cell(out: Path, task: str, method: str, seed: int, calls: int) -> pd.DataFra
 
 def write(rows: pd.DataFrame, calls: int, path: Path) -> None:
     """The table of all rows so far."""
-    text = [f"# Goal-directed tasks at {calls:,} scoring calls\n", NOTES.read_text()]
+    text, order = [f"# Goal-directed tasks at {calls:,} scoring calls\n", NOTES.read_text()], (*TASKS, *METHODS)
+    rows = rows.sort_values(["task", "method"], key=lambda column: column.map(order.index))
     for task, table in rows.groupby("task", sort=False):
         text += [
             f"\n## {task}\n",
@@ -83,27 +80,25 @@ def write(rows: pd.DataFrame, calls: int, path: Path) -> None:
 
 
 def main(
+    table: str,
     out: str = "outputs/tasks",
     tasks: list[str] = list(TASKS),  # noqa: B006
     methods: list[str] = list(METHODS),  # noqa: B006
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     calls: int = 500,
-    table: str | None = None,
-    draw: bool = True,
 ) -> None:
-    """Draws what is left, unless told not to, and writes the table into a file, if one is given, after each cell."""
+    """Draws every row that is not in the table's CSV file yet, and writes the table, after each one too."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    rows = []
-    for seed, task, method in product(seeds, tasks, methods):
-        if not draw and not place(expand(out), task, method, seed).exists():
+    home = Path(__file__).parent / table
+    rows = Rows(home.with_suffix(".csv"), ["task", "method", "seed"])
+    for seed, task, method in tqdm(list(product(seeds, tasks, methods)), unit="row"):
+        if len(rows.of(task=task, method=method, seed=seed)):
             continue
-        found = cell(expand(out), task, method, seed, calls)
-        rows.append({"task": task, "method": method, "seed": seed, **measured(found, calls)})
-        print(*(f"{value:.3f}" if isinstance(value, float) else value for value in rows[-1].values()), flush=True)
-        if table:
-            order = {name: rank for rank, name in enumerate((*tasks, *methods))}
-            write(pd.DataFrame(rows).sort_values(["task", "method"], key=lambda c: c.map(order)), calls, Path(table))
+        found = measured(cell(expand(out), task, method, seed, calls), calls)
+        rows.add(pd.DataFrame([{"task": task, "method": method, "seed": seed, **found}]))
+        write(rows.table, calls, home.with_suffix(".md"))
+    write(rows.table, calls, home.with_suffix(".md"))
 
 
 if __name__ == "__main__":

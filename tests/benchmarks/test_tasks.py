@@ -26,11 +26,15 @@ def test_cells_are_cut_at_the_budget_kept_and_tabulated(tmp_path, monkeypatch):
             assert len(cell.score(strings)) == 60
 
     monkeypatch.setitem(task_methods.METHODS, "chains", method)
-    arguments = dict(tasks=["qed"], methods=["chains"], seeds=[0, 1], calls=30, table=str(tmp_path / "table.md"))
-    tasks.main(str(tmp_path / "out"), **arguments)
-    tasks.main(str(tmp_path / "out"), **arguments)
+    monkeypatch.setattr(tasks, "TASKS", ["qed"])
+    arguments = dict(tasks=["qed"], methods=["chains"], calls=30, table=str(tmp_path / "table"))
+    for seeds, out in (([0], "out"), ([0, 1], "out"), ([0, 1], "elsewhere")):
+        tasks.main(out=str(tmp_path / out), seeds=seeds, **arguments)
     table = pd.read_csv(tmp_path / "out" / "qed" / "chains" / "1.csv")
     assert made == [0, 1] and len(table) == 30 and table["sample"].is_unique
+    rows = pd.read_csv(tmp_path / "table.csv")
+    assert rows["seed"].tolist() == [0, 1]
+    assert rows["best"].tolist() == pytest.approx(2 * [table["score"].max()], rel=1e-4)
     assert "| chains | 2 |" in (tmp_path / "table.md").read_text()
 
 
