@@ -31,10 +31,11 @@ def check_name(what: str, name: str) -> str:
 
 
 def check_folder(folder: Path) -> Path:
-    """Returns a folder that will be written into, and raises ValueError if a file stands in its place or in its way."""
-    for place in (folder, *folder.parents):
-        if place.is_file():
-            raise ValueError(f"cannot write into the folder {folder}: {place} is a file; give another folder as out")
+    """Returns a folder that will be written into, and raises ValueError if a file is in its way or it is read-only."""
+    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        why = "may not be written into" if nearest.is_dir() else "is a file"
+        raise ValueError(f"cannot write into the folder {folder}: {nearest} {why}; give another folder as out")
     return folder
 
 
@@ -43,9 +44,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     The temporary file that a killed process leaves is removed by `sweep`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}{TEMPORARY}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()

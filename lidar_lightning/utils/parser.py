@@ -8,7 +8,13 @@ from jsonargparse import ArgumentParser
 
 
 class SettingsParser(ArgumentParser):
-    """Finds every setting of a class method such as `from_pretrained`, including those that it passes to its class."""
+    """Finds every setting of a class method such as `from_pretrained`, including those that it passes to its class.
+
+    Options are written out in full: an abbreviation could mean another setting once there are more of them.
+    """
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def add_function_arguments(self, function: Callable, *args: Any, **options: Any) -> list[str]:
         owner = getattr(function, "__self__", None)

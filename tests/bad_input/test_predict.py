@@ -91,7 +91,7 @@ callbacks=[nope.Callback] | trainer.callbacks: no class 'nope.Callback'
 profiler=nope | it can only be one of ['simple', 'advanced', 'pytorch', 'xla']
 inference_mode=maybe | trainer.inference_mode: expected bool, got maybe
 fast_dev_run=-1 | fast_dev_run
-device=1 | ambiguous option: --trainer.device=1 could match --trainer.devices
+device=1 | there is no option --trainer.device: did you mean --trainer.devices
 max_stepz=1 | did you mean --trainer.max_steps
 """
 
@@ -136,6 +136,9 @@ def test_predict(refused, option, message):
         (["validate", "-c", "missing.yaml"], "File does not exist"),
         (["predict", "-c"], "expected one argument"),
         (["demo", "--steps", "3"], "there is no option --steps"),
+        (["demo", "--see", "3"], "there is no option --see: did you mean --seed?"),
+        (["rounds", "--roun", "3"], "there is no option --roun: did you mean --rounds or --out?"),
+        (["predict", "-c", "run.yaml", "--see", "3"], "there is no option --see"),
         (["demo", "--seed", "x"], "seed: expected int, got x"),
         (["demo", "--out", "run.yaml"], "run.yaml is a file; give another folder as out"),
         (["report"], "the following arguments are required: run"),

@@ -13,7 +13,7 @@ import torch
 
 from lidar_lightning.runs.folder import RunFolder
 from lidar_lightning.runs.parts import Part, join
-from lidar_lightning.utils.files import locked, sweep, write_atomically
+from lidar_lightning.utils.files import check_folder, locked, sweep, write_atomically
 from lidar_lightning.utils.tables import read_csv
 from lidar_lightning.utils.tensor_files import load_tensors, save_tensors
 from tests.conftest import tiny
@@ -194,3 +194,11 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="cannot write .*a: No space"):
         write_atomically(tmp_path / "a", b"data")
     assert not files(tmp_path)
+
+
+def test_a_folder_that_may_not_be_written_into_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path} may not be written into; give another folder as out"):
+        check_folder(tmp_path / "some" / "run")
+    (tmp_path / "own").mkdir()
+    assert check_folder(tmp_path / "own" / "run") == tmp_path / "own" / "run"
