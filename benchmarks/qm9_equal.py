@@ -65,6 +65,9 @@ def methods(temperature: float, budget: int) -> dict[str, Sampler]:
         "LiDAR as published": LiDAR(drafts, stop=0.3),
         "LiDAR, 4 rounds, lambda / 8": LiDAR(drafts, rounds=4, temperature=temperature / 8, **restart),
         "LiDAR, 4 rounds, lambda / 4": LiDAR(drafts, rounds=4, temperature=temperature / 4, **restart),
+        "LiDAR, 4 rounds of 16 steps, lambda / 4": LiDAR(
+            drafts, rounds=4, temperature=temperature / 4, restart=0.4, steps=16
+        ),
         "LiDAR, 4 rounds, drawn": LiDAR(
             drafts, keep="draw", rounds=4, temperature=temperature / 2 * (64 / budget) ** 0.5, **restart
         ),

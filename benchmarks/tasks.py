@@ -1,8 +1,8 @@
-"""Goal-directed tasks of nine heavy atoms at equal scoring calls: `python -m benchmarks.tasks --table tasks`.
+"""Goal-directed tasks of nine heavy atoms at equal scoring calls: `python -m benchmarks.tasks`.
 
 Every different molecule that a method has scored is one call, as PMO counts (Gao et al., arXiv 2206.12411). What each
 cell, a method on a task with a seed, has asked is kept in `--out`, so that a killed run goes on where it stopped, and
-its row in NAME.csv beside this file, from which NAME.md is written. The genetic algorithm needs `pip install mol-ga`.
+its row in TABLE.csv beside this file, from which TABLE.md is written. The genetic algorithm needs `pip install mol-ga`.
 """
 
 import logging
@@ -80,12 +80,12 @@ def write(rows: pd.DataFrame, calls: int, path: Path) -> None:
 
 
 def main(
-    table: str,
     out: str = "outputs/tasks",
     tasks: list[str] = list(TASKS),  # noqa: B006
     methods: list[str] = list(METHODS),  # noqa: B006
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     calls: int = 500,
+    table: str = "tasks",
 ) -> None:
     """Draws every row that is not in the table's CSV file yet, and writes the table, after each one too."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
