@@ -153,6 +153,8 @@ def plot(tables: dict[str, list[Setting]], rows: dict[Setting, dict[str, float]]
             axis.axhline(plain[metric], ls="--", c="grey", label="vanilla")
             axis.set(xlabel={"delta": "lookahead steps", "ess": "target ESS / n"}.get(field, field))
             axis.set_xscale("log" if points and field != "stop" else "linear")
+            axis.set_xticks([getattr(s, field) for s in points], [f"{getattr(s, field):g}" for s in points])
+            axis.minorticks_off()
             axis.grid(alpha=0.3)
         axes[0][0].set_ylabel("novel valid molecules")
         axes[1][0].set_ylabel("valid fraction")
