@@ -32,7 +32,7 @@ def check_name(what: str, name: str) -> str:
 
 def check_folder(folder: Path) -> Path:
     """Returns a folder that will be written into, and raises ValueError if a file is in its way or it is read-only."""
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    nearest = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         why = "may not be written into" if nearest.is_dir() else "is a file"
         raise ValueError(f"cannot write into the folder {folder}: {nearest} {why}; give another folder as out")

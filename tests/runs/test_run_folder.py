@@ -202,3 +202,18 @@ def test_a_folder_that_may_not_be_written_into_is_named(tmp_path, monkeypatch):
         check_folder(tmp_path / "some" / "run")
     (tmp_path / "own").mkdir()
     assert check_folder(tmp_path / "own" / "run") == tmp_path / "own" / "run"
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path, monkeypatch):
+    shut, stat = tmp_path / "shut", os.stat
+    shut.mkdir()
+
+    def denied(path, *args, **options):
+        if str(path).startswith(f"{shut}/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", denied)
+    monkeypatch.setattr(os, "access", lambda place, mode: place != shut)
+    with pytest.raises(ValueError, match=f"{shut} may not be written into"):
+        check_folder(shut / "some" / "run")
