@@ -18,7 +18,6 @@ from lidar_lightning.lookahead.presets import preset as find_preset
 from lidar_lightning.lookahead.store import BankStore
 from lidar_lightning.rewards import Reward
 from lidar_lightning.sampling import sample
-from lidar_lightning.solvers import Solver
 from lidar_lightning.utils.chunks import in_chunks
 from lidar_lightning.utils.describe import describe, public_settings
 from lidar_lightning.utils.progress import advance, working
@@ -43,12 +42,9 @@ class Lookahead:
             the lookaheads of an image model for scoring, in place of its VAE.
         same_space: says that the latents of `backbone` mean the same to the guided model although their VAEs differ, as
             "madebyollin/sdxl-vae-fp16-fix" does; a warning names both where that matters.
-        random: whether the random solver of the model draws them (`Backbone.random_solver`), in place of its default
-            one; a preset has a solver of its own.
 
     Raises:
-        ValueError: if a number is below 1, if there is no such preset, if it has another number of steps, or if it is
-            to be random.
+        ValueError: if a number is below 1, if there is no such preset, or if it has another number of steps.
     """
 
     def __init__(
@@ -60,7 +56,6 @@ class Lookahead:
         preset: str | None = None,
         decoder: str | None = None,
         same_space: bool = False,
-        random: bool = False,
     ):
         published = find_preset(preset).steps if preset else 8 if steps is None else steps
         if steps not in (None, published):
@@ -68,16 +63,12 @@ class Lookahead:
                 f"the lookahead preset {preset!r} is of {published} steps, got steps={steps}: leave steps out (null), "
                 "or set its scheduler on the model and take no preset"
             )
-        if preset and random:
-            raise ValueError(
-                f"the lookahead preset {preset!r} has a solver of its own: take no preset, or random=False"
-            )
         steps = published
         for name, value in {"steps": steps, "n": n, "batch_size": batch_size}.items():
             if value < 1:
                 raise ValueError(f"lookahead {name} must be at least 1, got {value}")
         self.steps, self.n, self.backbone, self.batch_size, self.preset = steps, n, backbone, batch_size, preset
-        self.decoder, self.same_space, self.random = decoder, same_space, random
+        self.decoder, self.same_space = decoder, same_space
         # What the preset needs, by the model and its adapters, and the decoder, by its name.
         self._loaded: dict[Any, Any] = {}
 
@@ -88,9 +79,7 @@ class Lookahead:
 
     def of_size(self, n: int) -> "Lookahead":
         """The same lookahead with n samples per prompt; what one of the two has loaded serves both."""
-        other = Lookahead(
-            self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder, self.same_space, self.random
-        )
+        other = Lookahead(self.steps, n, self.backbone, self.batch_size, self.preset, self.decoder, self.same_space)
         other._loaded = self._loaded
         return other
 
@@ -108,10 +97,6 @@ class Lookahead:
             self._loaded[key] = lookahead_backbone(chosen, self.preset)
         return self._loaded[key]
 
-    def solver(self, source: Backbone) -> Solver:
-        """The solver of `steps` network calls by which the model `source` draws lookaheads."""
-        return source.random_solver(self.steps) if self.random else source.solver(self.steps)
-
     def provenance(self, backbone: Backbone, prompt: str, seed: int) -> Provenance:
         """The provenance of the bank of a prompt.
 
@@ -124,7 +109,7 @@ class Lookahead:
                 f"lookaheads of {source.name!r} keep {getattr(source, 'keep', None)}, and samples of {backbone.name!r} "
                 f"{getattr(backbone, 'keep', None)}: set keep of both to the same"
             )
-        solver = self.solver(source).name
+        solver = source.solver(self.steps).name
         found = Provenance(prompt, source.name, source.fingerprint(), source.space, solver, self.steps, self.n, seed)
         check_space(found, backbone.space, repr(backbone.name), self.same_space)
         return replace(found, space=backbone.space)
@@ -169,7 +154,7 @@ class Lookahead:
     def _draw(self, source: Backbone, provenance: Provenance) -> LookaheadBank:
         prompt, start = provenance.prompt, time.perf_counter()
         seeds = [stream_seed(provenance.seed, f"lookahead\0{prompt}", i) for i in range(self.n)]
-        solver = self.solver(source)
+        solver = source.solver(self.steps)
         with working(f"lookaheads of {prompt[:40]!r}", self.n * self.steps):
 
             def draw(start: int, stop: int) -> Tensor:

@@ -10,7 +10,7 @@ from lidar_lightning import Flux, Lookahead, StableDiffusion
 from lidar_lightning.lookahead.presets import Preset, load_presets, lookahead_backbone, preset
 from lidar_lightning.rewards import CallableReward
 from lidar_lightning.sampling import sample
-from lidar_lightning.utils.seeding import Generators, stream_seed
+from lidar_lightning.utils.seeding import Generators
 from tests.pipelines import build
 
 REWARD = CallableReward(lambda samples, prompts: samples.mean((1, 2, 3)), name="brightness")
@@ -93,17 +93,3 @@ def test_what_cannot_be_had_is_named(files, udlm):
         lookahead_backbone(backbone(), "broken")
     with pytest.raises(ValueError, match="for image models, not for UDLM"):
         lookahead_backbone(udlm, "adapter")
-
-
-@pytest.mark.parametrize("family", ["StableDiffusion", "Flux"])
-def test_the_random_solver_draws_where_it_is_asked_for(family):
-    kind = {"StableDiffusion": StableDiffusion, "Flux": Flux}[family]
-    model = kind(build(family), height=32, width=32, name="random")
-    plain, drawn = (Lookahead(2, 3, random=some).bank(model, "a cat", 7, [REWARD]) for some in (False, True))
-    streams = Generators([stream_seed(7, "lookahead\0a cat", i) for i in range(3)])
-    expected = sample(model, model.random_solver(2), streams, model.encode(3 * ["a cat"])).samples
-    torch.testing.assert_close(drawn.samples, expected)
-    assert not torch.allclose(plain.samples, drawn.samples) and plain.provenance.key() != drawn.provenance.key()
-    assert Lookahead(2, 3, random=True).of_size(5).random
-    with pytest.raises(ValueError, match="'dpm-5' has a solver of its own"):
-        Lookahead(preset="dpm-5", random=True)
